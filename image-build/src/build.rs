@@ -1,0 +1,12 @@
+//! The `build` command.
+
+use std::process::ExitCode;
+
+/// Arguments of `build`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built in")
+}

@@ -1,0 +1,12 @@
+//! The `inspect` command.
+
+use std::process::ExitCode;
+
+/// Arguments of `inspect`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built in")
+}
