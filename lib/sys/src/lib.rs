@@ -1,1 +1,8 @@
-//! sys
+//! System calls that no safe library offers, wrapped so that the rest of the workspace needs no `unsafe`.
+//!
+//! Beside the shim this is the only crate with `unsafe`; each module is one corner of the kernel's interface, and
+//! every block says why it is sound. Nothing here decides anything: no retries, no policy, no logging.
+
+#![expect(unsafe_code, reason = "this crate is where the workspace keeps it")]
+
+pub mod kmsg;
