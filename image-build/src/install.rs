@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 /// Arguments of `install`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub(crate) struct Args {}
 
 /// Runs the command.
-pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(_args: &Args) -> anyhow::Result<ExitCode> {
     anyhow::bail!("not built in")
 }

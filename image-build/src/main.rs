@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod hash;
 mod images;
 mod inspect;
 mod install;
+mod packages;
 mod run;
 
 /// Build, boot, install and inspect Holdfast images.
