@@ -6,3 +6,5 @@
 #![expect(unsafe_code, reason = "this crate is where the workspace keeps it")]
 
 pub mod kmsg;
+pub mod process;
+pub mod signals;
