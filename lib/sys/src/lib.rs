@@ -5,6 +5,14 @@
 
 #![expect(unsafe_code, reason = "this crate is where the workspace keeps it")]
 
+pub mod block;
+pub mod dm;
+pub mod ext4;
+mod ioctl;
 pub mod kmsg;
+pub mod loop_device;
+pub mod net;
 pub mod process;
+pub mod random;
 pub mod signals;
+pub mod watchdog;
