@@ -1,0 +1,184 @@
+//! The virtual machine, and QEMU's command line for it.
+//!
+//! Nothing is attached that is not asked for: no display, no default devices, no option ROMs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::bail;
+
+use super::accelerator::Accelerator;
+
+pub(super) const QEMU: &str = "qemu-system-x86_64";
+
+/// Where distributions keep OVMF's 4 MiB build (code, variables), raw.
+const FIRMWARE: [(&str, &str); 3] = [
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"), // Debian, Ubuntu
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"), // Arch
+    ("/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin"), // openSUSE
+];
+
+/// A TCP port of the host's loopback that leads into the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PortForward {
+    host: u16,
+    guest: u16,
+}
+
+impl FromStr for PortForward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ports = text.split_once(':').and_then(|(h, g)| Some((h.parse().ok()?, g.parse().ok()?)));
+        let (host, guest) = ports.ok_or_else(|| "expected HOST:GUEST, as in 8080:80".to_owned())?;
+        Ok(Self { host, guest })
+    }
+}
+
+/// UEFI firmware: read-only code, and variables the guest writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Firmware {
+    pub(super) code: PathBuf,
+    pub(super) variables: PathBuf,
+}
+
+/// What the machine starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Boot {
+    Uefi(Firmware),
+    Kernel { kernel: PathBuf, initrd: PathBuf, cmdline: String },
+}
+
+/// One machine.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    pub(super) accelerator: Accelerator,
+    pub(super) boot: Boot,
+    /// MiB.
+    pub(super) memory: u32,
+    pub(super) cpus: u32,
+    /// Raw images, in the order the guest sees them.
+    pub(super) drives: Vec<PathBuf>,
+    pub(super) network: bool,
+    pub(super) ports: Vec<PortForward>,
+    /// Whether a reboot boots again; otherwise it ends QEMU.
+    pub(super) reboots: bool,
+}
+
+impl Machine {
+    /// QEMU's command line.
+    pub(super) fn command(&self) -> Command {
+        let mut qemu = Command::new(QEMU);
+        qemu.args(match self.accelerator {
+            Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Accelerator::Tcg => ["-accel", "tcg", "-cpu", "max"],
+        });
+        qemu.args(["-machine", "q35", "-nodefaults", "-display", "none", "-vga", "none"]);
+        qemu.args(["-m", &self.memory.to_string(), "-smp", &self.cpus.to_string()]);
+        qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
+        qemu.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
+        qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        if !self.reboots {
+            qemu.arg("-no-reboot");
+        }
+        self.add_boot(&mut qemu);
+        for (number, file) in self.drives.iter().enumerate() {
+            let file = escaped(file);
+            qemu.args(["-drive", &format!("if=none,id=drive{number},format=raw,discard=unmap,file={file}")]);
+            // A kernel given directly comes before every disk.
+            let order = match self.boot {
+                Boot::Uefi(_) => format!(",bootindex={number}"),
+                Boot::Kernel { .. } => String::new(),
+            };
+            qemu.args(["-device", &format!("virtio-blk-pci,drive=drive{number}{order}")]);
+        }
+        if self.network {
+            let forward = |p: &PortForward| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", p.host, p.guest);
+            let forwards: String = self.ports.iter().map(forward).collect();
+            qemu.args(["-netdev", &format!("user,id=net0{forwards}")]);
+            qemu.args(["-device", "virtio-net-pci,netdev=net0,romfile="]);
+        }
+        qemu
+    }
+
+    fn add_boot(&self, qemu: &mut Command) {
+        match &self.boot {
+            Boot::Uefi(firmware) => {
+                let (code, variables) = (escaped(&firmware.code), escaped(&firmware.variables));
+                qemu.args(["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")]);
+                qemu.args(["-drive", &format!("if=pflash,unit=1,format=raw,file={variables}")]);
+            }
+            Boot::Kernel { kernel, initrd, cmdline } => {
+                qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd).args(["-append", cmdline]);
+            }
+        }
+    }
+}
+
+/// A path as a value in QEMU's option syntax, where a comma is doubled.
+fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// Fails with what to do when QEMU is not installed.
+pub(super) fn find_qemu() -> anyhow::Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join(QEMU).is_file()) {
+        return Ok(());
+    }
+    bail!("cannot find {QEMU} in PATH: install QEMU (on Debian: apt install qemu-system-x86)");
+}
+
+/// The installed firmware, with its pristine variables.
+pub(super) fn find_firmware() -> anyhow::Result<Firmware> {
+    let installed =
+        FIRMWARE.iter().find(|(code, variables)| [code, variables].iter().all(|f| Path::new(f).exists()));
+    match installed {
+        Some((code, variables)) => Ok(Firmware { code: code.into(), variables: variables.into() }),
+        None => bail!(
+            "cannot find UEFI firmware at {}: install OVMF (on Debian: apt install ovmf), or use --direct",
+            FIRMWARE.map(|(code, _)| code).join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            accelerator: Accelerator::Tcg,
+            boot: Boot::Kernel { kernel: "k".into(), initrd: "i".into(), cmdline: "a=b".into() },
+            memory: 512,
+            cpus: 1,
+            drives: vec!["a,b.raw".into()],
+            network: true,
+            ports: vec![PortForward { host: 8080, guest: 80 }],
+            reboots: true,
+        }
+    }
+
+    fn words(machine: &Machine) -> Vec<String> {
+        machine.command().get_args().map(|a| a.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn ports_are_forwarded_from_the_loopback_only() {
+        assert!(words(&machine()).contains(&"user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80".to_owned()));
+        assert!("80".parse::<PortForward>().is_err());
+        assert!("8080:http".parse::<PortForward>().is_err());
+    }
+
+    #[test]
+    fn a_comma_in_a_path_does_not_end_it() {
+        assert!(words(&machine()).iter().any(|w| w.ends_with("file=a,,b.raw")));
+    }
+
+    #[test]
+    fn reboots_are_allowed_unless_asked() {
+        assert!(!words(&machine()).contains(&"-no-reboot".to_owned()));
+        assert!(words(&Machine { reboots: false, ..machine() }).contains(&"-no-reboot".to_owned()));
+    }
+}
