@@ -355,7 +355,7 @@ mod tests {
             }
             let before = recorder.device.get_ref().clone();
             let old = *recorder.slots();
-            recorder.update(Slots::reached_gate).unwrap();
+            recorder.update(|slots| slots.reached_gate(Slot::A)).unwrap();
             let after = recorder.device.get_ref().clone();
             let place = if before[..RECORD] == after[..RECORD] { RECORD } else { 0 };
             let mut bytes = before;
@@ -382,7 +382,7 @@ mod tests {
             let mut recorder = open(&[0; SIZE]);
             recorder.update(|slots| slots.begin_boot(Slot::A, RootHash([1; 32]), false)).unwrap();
             recorder.append(1, "one").unwrap();
-            recorder.update(Slots::reached_gate).unwrap();
+            recorder.update(|slots| slots.reached_gate(Slot::A)).unwrap();
             recorder.append(2, "two").unwrap();
             let mut bytes = recorder.device.get_ref().clone();
             bytes[at] ^= 1 << bit;

@@ -100,9 +100,9 @@ impl Slots {
         Verdict::Stop { attempts: failed }
     }
 
-    /// The boot that is going on is good.
-    pub fn reached_gate(&mut self) {
-        let Some(slot) = self.trying.take() else { return };
+    /// The boot from `slot` that is going on is good.
+    pub fn reached_gate(&mut self, slot: Slot) {
+        self.trying = None;
         let record = self.get_mut(slot);
         record.proven = true;
         record.failures = 0;
@@ -110,8 +110,9 @@ impl Slots {
         other.failures = other.failures.min(MAX_FAILURES);
     }
 
-    /// Somebody asked the machine to shut down: a boot that had no time to reach the gate is no failure.
-    pub fn orderly_shutdown(&mut self) {
+    /// The boot that is going on is no failure whether or not it reaches the gate: somebody asked for a shutdown, or
+    /// the system works and what does not is the services'.
+    pub fn forgive(&mut self) {
         let Some(slot) = self.trying.take() else { return };
         let record = self.get_mut(slot);
         record.failures = record.failures.saturating_sub(1);
@@ -137,7 +138,7 @@ mod tests {
     fn proven_in_a() -> Slots {
         let mut slots = Slots::default();
         slots.begin_boot(Slot::A, V1, false);
-        slots.reached_gate();
+        slots.reached_gate(Slot::A);
         slots
     }
 
@@ -160,7 +161,7 @@ mod tests {
         }
         assert_eq!(slots.begin_boot(Slot::B, V2, true), Verdict::GiveUp { to: Slot::A });
         assert_eq!(slots.begin_boot(Slot::A, V1, true), Verdict::Go { attempt: 1 });
-        slots.reached_gate();
+        slots.reached_gate(Slot::A);
         assert!(!slots.has_fallback(Slot::A));
     }
 
@@ -185,11 +186,11 @@ mod tests {
         let mut slots = Slots::default();
         for _ in 0..10 {
             assert_eq!(slots.begin_boot(Slot::A, V1, false), Verdict::Go { attempt: 1 });
-            slots.orderly_shutdown();
+            slots.forgive();
         }
         slots.begin_boot(Slot::A, V1, false);
-        slots.reached_gate();
-        slots.orderly_shutdown();
+        slots.reached_gate(Slot::A);
+        slots.forgive();
         assert_eq!(slots.get(Slot::A).failures, 0);
     }
 
@@ -225,8 +226,8 @@ mod tests {
                         prop_assert!((1..=MAX_FAILURES).contains(&attempt));
                         match outcome {
                             Outcome::Crash => {}
-                            Outcome::Gate => slots.reached_gate(),
-                            Outcome::Shutdown => slots.orderly_shutdown(),
+                            Outcome::Gate => slots.reached_gate(slot),
+                            Outcome::Shutdown => slots.forgive(),
                         }
                     }
                 }
@@ -242,7 +243,7 @@ mod tests {
             for (slot, version, bootable, outcome) in boots {
                 slots.begin_boot(slot, RootHash([version; 32]), bootable);
                 if matches!(outcome, Outcome::Gate) {
-                    slots.reached_gate();
+                    slots.reached_gate(slot);
                 }
             }
             let mut slot = Slot::A;
