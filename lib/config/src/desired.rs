@@ -1,0 +1,83 @@
+//! What the node shall be: the configuration with its defaults, free of its spelling.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plan::{Condition, Gate, Restart, ServiceName};
+
+use crate::problem::Mark;
+
+/// A value and where it was given, for problems that are found later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub mark: Mark,
+}
+
+/// One configuration of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The host name: one label. Absent: the datasource's, else the system's default.
+    pub hostname: Option<String>,
+    /// Keys that may log in, each as one line of an `authorized_keys` file.
+    pub ssh_authorized_keys: Vec<String>,
+    /// When a boot counts as good.
+    pub gate: Gate,
+    /// The services.
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+/// One service. What is `None` comes from its image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The image's reference as it is written.
+    pub image: Located<String>,
+    /// Arguments; empty: none, also not the image's.
+    pub command: Option<Vec<String>>,
+    /// What is run; empty: nothing, also not the image's.
+    pub entrypoint: Option<Vec<String>>,
+    /// Variables on top of the image's.
+    pub environment: BTreeMap<String, String>,
+    /// Where it starts.
+    pub working_dir: Option<PathBuf>,
+    /// `user[:group]`, each a name or a number.
+    pub user: Option<Located<String>>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// Which network it sees.
+    pub network: Network,
+    /// With all rights on the host.
+    pub privileged: bool,
+    /// In the host's process namespace.
+    pub host_pid: bool,
+    /// What comes first.
+    pub depends_on: BTreeMap<ServiceName, Condition>,
+    /// Time to stop before it is killed.
+    pub stop_grace_period: Duration,
+    /// Where its output goes.
+    pub logging: Logging,
+}
+
+/// Compose's `network_mode`, as far as we have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The node's own.
+    Host,
+    /// Loopback only.
+    None,
+}
+
+/// Compose's `logging.driver`, as far as we have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logging {
+    /// A file on the state partition.
+    #[default]
+    File,
+    /// The node's console.
+    Console,
+    /// Nowhere.
+    None,
+}

@@ -1,0 +1,345 @@
+//! Whole files in, problems and the desired state out.
+
+use std::time::{Duration, Instant};
+
+use plan::{Condition, Restart};
+use proptest::prelude::*;
+
+use super::*;
+
+const WEB: &str = "#cloud-config
+hostname: web-1
+services:
+  web:
+    image: nginx
+    network_mode: host
+";
+
+/// The problems as console lines without the source's name.
+fn problems(text: &str) -> Vec<String> {
+    let (desired, problems) = check("f", text.as_bytes());
+    let errors = problems.iter().any(|p| p.severity == Severity::Error);
+    assert_eq!(desired.is_none(), errors, "there is a result exactly when there is no error");
+    problems.iter().map(|p| p.to_string().replacen(" f:", " ", usize::from(p.line.is_some()))).collect()
+}
+
+/// A service 'a' with `lines` added.
+fn service(lines: &str) -> String {
+    format!("#cloud-config\nservices:\n  a:\n    image: i\n    network_mode: none\n{lines}")
+}
+
+fn read(text: &str) -> Desired {
+    let (desired, problems) = check("f", text.as_bytes());
+    desired.unwrap_or_else(|| panic!("{problems:#?}"))
+}
+
+fn read_service(lines: &str) -> Service {
+    read(&service(lines)).services.into_values().next().expect("one service")
+}
+
+#[test]
+fn a_web_service_gets_its_defaults() {
+    let desired = read(WEB);
+    assert_eq!(desired.hostname.as_deref(), Some("web-1"));
+    let (name, web) = desired.services.first_key_value().expect("one service");
+    assert_eq!(name.as_str(), "web");
+    assert_eq!(web.image.value, "nginx");
+    assert_eq!((web.image.mark.line, web.image.mark.column), (5, 12));
+    assert_eq!((web.network, web.restart), (Network::Host, Restart::No));
+    assert_eq!((web.stop_grace_period, web.logging), (Duration::from_secs(10), Logging::File));
+    assert_eq!((&web.command, &web.entrypoint, &web.user), (&None, &None, &None));
+}
+
+#[test]
+fn every_key_of_a_service_is_read() {
+    let all = read_service(
+        "    command: nginx -g 'daemon off;'
+    entrypoint: [/bin/a, b c]
+    environment: {A: 1, B: 'x$$y', C: yes, D: '', E: 0644}
+    working_dir: /srv
+    user: '101:0'
+    restart: on-failure:3
+    privileged: yes
+    pid: host
+    stop_grace_period: 1m30s
+    logging: {driver: console}
+    x-mine: {any: thing}
+",
+    );
+    assert_eq!(all.command.expect("command"), ["nginx", "-g", "daemon off;"]);
+    assert_eq!(all.entrypoint.expect("entrypoint"), ["/bin/a", "b c"]);
+    let environment: Vec<_> = all.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(environment, [("A", "1"), ("B", "x$y"), ("C", "yes"), ("D", ""), ("E", "0644")]);
+    assert_eq!(all.restart, Restart::OnFailure { max: Some(3) });
+    assert!(all.privileged && all.host_pid);
+    assert_eq!(all.stop_grace_period, Duration::from_secs(90));
+    assert_eq!((all.logging, all.network), (Logging::Console, Network::None));
+    assert_eq!(all.user.map(|user| user.value).as_deref(), Some("101:0"));
+    assert_eq!(read_service("    restart: no\n").restart, Restart::No);
+    assert_eq!(read_service("    environment: [A=b=c, D=]\n").environment["A"], "b=c");
+    assert_eq!(read_service("    command: []\n").command, Some(vec![]));
+    assert_eq!(read_service("    command:\n").command, None);
+}
+
+#[test]
+fn aliases_and_merge_keys_are_resolved() {
+    let text = "#cloud-config
+x-common: &common {network_mode: host, restart: always}
+services:
+  a: {<<: *common, image: a, restart: no}
+  b: {<<: *common, image: b, depends_on: [a]}
+  c: {<<: *common, image: c, depends_on: {a: {condition: service_completed_successfully}}}
+";
+    let services = read(text).services;
+    let restarts: Vec<_> = services.values().map(|service| service.restart).collect();
+    assert_eq!(restarts, [Restart::No, Restart::Always, Restart::Always]);
+    let conditions: Vec<_> = services.values().flat_map(|s| s.depends_on.values().copied()).collect();
+    assert_eq!(conditions, [Condition::ServiceStarted, Condition::ServiceCompletedSuccessfully]);
+}
+
+#[test]
+fn the_gate_is_read() {
+    let gate = read("#cloud-config\nholdfast: {gate: {settle: 2s, deadline: 1m}}\n").gate;
+    assert_eq!((gate.settle_ms, gate.deadline_ms), (2_000, 60_000));
+    assert_eq!(read(WEB).gate, plan::Gate::default());
+}
+
+#[test]
+fn keys_that_log_in_are_kept_once() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me";
+    let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n  - {key}\n");
+    assert_eq!(read(&text).ssh_authorized_keys, [key]);
+    assert!(
+        problems("#cloud-config\nssh_authorized_keys: [hello]\n")[0]
+            .starts_with("error 2:23 ssh_authorized_keys[0]:")
+    );
+}
+
+#[test]
+fn each_mistake_is_said_at_its_place() {
+    for (text, expected) in [
+        (
+            "#cloud-config\nservcies: {}\n",
+            "error 2:1 servcies: 'servcies' is not a key of a node's configuration (did you mean 'services'?)",
+        ),
+        ("#cloud-config\nhostname: a_b\n", "error 2:11 hostname: not a host name"),
+        ("#cloud-config\nhostname: [a]\n", "error 2:11 hostname: must be text, not a list"),
+        (
+            "#cloud-config\nhostname: a\nhostname: b\n",
+            "error 3:1 hostname: the key 'hostname' is given twice: first on line 2",
+        ),
+        ("#cloud-config\n- a\n", "error 2:1: must be a map of keys and values, not a list"),
+        ("#cloud-config\nnetworks: {a: {}}\n", "error 2:1 networks: 'networks' is not supported"),
+        (
+            "#cloud-config\nholdfast: {gate: {settle: 10}}\n",
+            "error 2:27 holdfast.gate.settle: '10' is not a duration",
+        ),
+        (
+            "#cloud-config\nholdfast: {gate: {settle: 25h}}\n",
+            "error 2:27 holdfast.gate.settle: must not be longer",
+        ),
+        ("#cloud-config\nservices: {a: {image: i}}\n", "error 2:15 services.a: has no 'network_mode'"),
+        ("#cloud-config\nservices: {a: {network_mode: host}}\n", "error 2:15 services.a: has no 'image'"),
+        (
+            "#cloud-config\nservices: {-a: {image: i, network_mode: host}}\n",
+            "error 2:16 services.-a: '-a' is not a service name",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(
+            found.len() == 1 && found[0].starts_with(expected),
+            "{text}\n{found:#?}\nexpected {expected}"
+        );
+    }
+    for (lines, expected) in [
+        ("    ports: ['80:80']\n", "error 6:5 services.a.ports: 'ports' is not supported by this version ("),
+        (
+            "    network-mode: host\n",
+            "error 6:5 services.a.network-mode: 'network-mode' is not a key of a service (did you mean 'network_mode'?)",
+        ),
+        (
+            "    restart: sometimes\n",
+            "error 6:14 services.a.restart: 'sometimes' is not supported: it must be 'no', 'always'",
+        ),
+        ("    restart: on-failure:0\n", "error 6:14 services.a.restart: the number"),
+        ("    privileged: maybe\n", "error 6:17 services.a.privileged: must be true or false"),
+        ("    command: 'a \"b'\n", "error 6:14 services.a.command: has a double quote"),
+        ("    command: [a, [b]]\n", "error 6:18 services.a.command[1]: must be text, not a list"),
+        ("    environment: [A]\n", "error 6:19 services.a.environment[0]: the variable 'A' has no value"),
+        ("    environment: {A: }\n", "error 6:20 services.a.environment.A: the variable 'A' has no value"),
+        (
+            "    environment: {A: '${HOME}'}\n",
+            "error 6:22 services.a.environment.A: variables are not supported",
+        ),
+        ("    working_dir: srv\n", "error 6:18 services.a.working_dir: 'srv' must be an absolute path"),
+        ("    user: 'a b'\n", "error 6:11 services.a.user: not a user"),
+        ("    user: 99999999999\n", "error 6:11 services.a.user: not a user"),
+        ("    pid: container:b\n", "error 6:10 services.a.pid: 'container:b' is not supported"),
+        ("    depends_on: [b]\n", "error 6:17 services.a.depends_on: there is no service 'b'"),
+        ("    depends_on: [a]\n", "error 6:17 services.a.depends_on: services wait for each other: a -> a"),
+        ("    depends_on: {b: {}}\n", "error 6:21 services.a.depends_on.b: has no 'condition'"),
+        (
+            "    logging: {driver: json-file}\n",
+            "error 6:23 services.a.logging.driver: 'json-file' is not supported: it must be 'file', 'console' or 'none'",
+        ),
+    ] {
+        let found = problems(&service(lines));
+        assert!(
+            found.first().is_some_and(|f| f.starts_with(expected)),
+            "{lines}\n{found:#?}\nexpected {expected}"
+        );
+    }
+    let image = "#cloud-config\nservices: {a: {image: 'a b', network_mode: bridge}}\n";
+    assert_eq!(
+        problems(image),
+        [
+            "error 2:23 services.a.image: not an image reference (as in nginx, nginx:1.27 or ghcr.io/owner/name:tag)",
+            "error 2:44 services.a.network_mode: 'bridge' is not supported: it must be 'host' or 'none'",
+        ]
+    );
+}
+
+#[test]
+fn a_cycle_is_named() {
+    let text = "#cloud-config
+services:
+  a: {image: i, network_mode: none, depends_on: [b]}
+  b: {image: i, network_mode: none, depends_on: [c]}
+  c: {image: i, network_mode: none, depends_on: [b]}
+  d: {image: i, network_mode: none, depends_on: {c: {condition: service_healthy}}}
+";
+    assert_eq!(
+        problems(text),
+        [
+            "error 4:49 services.b.depends_on: services wait for each other: b -> c -> b",
+            "error 6:53 services.d.depends_on.c: 'c' has no health check, so it can never be healthy",
+        ]
+    );
+}
+
+#[test]
+fn what_a_node_lacks_is_said_and_what_asks_for_nothing_is_quiet() {
+    let text = "#cloud-config
+packages: [nginx]
+runcmd: []
+package_update: false
+disable_root: true
+growpart: {mode: auto}
+write_files: [{path: /etc/a}]
+chpasswd: {list: 'root:secret'}
+timezone:
+x-note: hello
+";
+    let found = problems(text);
+    let starts = [
+        "warning 2:1 packages: 'packages' is not applicable",
+        "warning 7:1 write_files: 'write_files' is not supported by this version and is left out",
+        "warning 8:1 chpasswd: 'chpasswd' is not applicable",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    assert!(found.iter().zip(starts).all(|(found, start)| found.starts_with(start)), "{found:#?}");
+    assert!(!found.concat().contains("secret"));
+}
+
+#[test]
+fn other_formats_are_refused_with_advice() {
+    for (text, word) in [
+        ("#!/bin/sh\necho\n", "a script"),
+        ("#include\nhttp://a/b\n", "addresses"),
+        ("#cloud-config-archive\n- a\n", "archive"),
+        ("## template: jinja\n#cloud-config\n", "jinja"),
+        ("Content-Type: multipart/mixed; boundary=\"=\"\nMIME-Version: 1.0\n", "MIME"),
+        ("hostname: a\n", "does not begin with"),
+    ] {
+        let found = problems(text);
+        assert!(
+            found.len() == 1 && found[0].starts_with("error 1:1: ") && found[0].contains(word),
+            "{found:?}"
+        );
+        assert!(found[0].ends_with(')'), "advice: {found:?}");
+    }
+    assert!(problems("")[0].starts_with("warning f: user-data is empty"));
+    assert_eq!(read("\u{feff}  \n#Cloud-Config \nhostname: a\n").hostname.as_deref(), Some("a"));
+    assert_eq!(read("#cloud-config\n"), Desired::default());
+}
+
+#[test]
+fn broken_yaml_has_a_place() {
+    for (text, expected) in [
+        ("#cloud-config\na: [1,\n", "error 2:4: not valid YAML: "),
+        ("#cloud-config\na:\n\tb: 1\n", "error 3:2: not valid YAML: tabs"),
+        ("#cloud-config\na: *b\n", "error 2:4: not valid YAML: "),
+        ("#cloud-config\nhostname: a\n---\nb: 1\n", "error 4:1: holds more than one YAML document"),
+    ] {
+        let found = problems(text);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}\n{found:#?}");
+    }
+    let (desired, problems) = check("f", b"#cloud-config\nhostname: \xff\n");
+    assert!(desired.is_none());
+    assert_eq!((problems[0].line, problems[0].column), (Some(2), Some(11)));
+}
+
+#[test]
+fn gzip_is_unpacked() {
+    use std::io::Write as _;
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(WEB.as_bytes()).expect("writing to memory");
+    let packed = gz.finish().expect("writing to memory");
+    assert_eq!(check("f", &packed).0, check("f", WEB.as_bytes()).0);
+    assert!(check("f", &packed[..20]).1[0].message.contains("gzip"));
+}
+
+#[test]
+fn hostile_input_is_refused_quickly() {
+    let mut bomb = String::from("#cloud-config\nx-0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for i in 1..10 {
+        bomb.push_str(&format!("x-{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(",")));
+    }
+    let many_keys = (0..60_000).fold(String::from("#cloud-config\n"), |all, i| all + &format!("x-{i}: 1\n"));
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(b'#'), 1 << 25), &mut gz)
+        .expect("writing to memory");
+    let gzip_bomb = gz.finish().expect("writing to memory");
+    let wide = format!("#cloud-config\nhostname: {}\n", "a".repeat(1 << 20));
+    let unknown =
+        (0..10_000).fold(String::from("#cloud-config\n"), |all, i| all + &format!("unknown{i}: 1\n"));
+    for (what, text) in [
+        ("alias bomb", bomb.as_bytes()),
+        ("flow nesting", format!("#cloud-config\na: {}", "[".repeat(100_000)).as_bytes()),
+        ("block nesting", format!("#cloud-config\n{}", "- ".repeat(100_000)).as_bytes()),
+        ("map nesting", format!("#cloud-config\n{}", "{a: ".repeat(100_000)).as_bytes()),
+        ("keys", many_keys.as_bytes()),
+        ("gzip bomb", &gzip_bomb),
+        ("1 MiB name", wide.as_bytes()),
+        ("unknown keys", unknown.as_bytes()),
+    ] {
+        let start = Instant::now();
+        assert!(check("f", text).0.is_none(), "{what} was accepted");
+        assert!(start.elapsed() < Duration::from_secs(10), "{what} took {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_flood_of_problems_is_cut_and_stays_an_error() {
+    let warnings = (0..150).fold(String::from("#cloud-config\n"), |all, _| all + "packages: [a]\n");
+    let (desired, problems) = check("f", (warnings + "hostname: a_b\n").as_bytes());
+    assert!(desired.is_none());
+    let last = problems.last().expect("problems");
+    assert_eq!((problems.len(), last.severity), (101, Severity::Error));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        check("f", &bytes);
+        check("f", &[b"#cloud-config\n", bytes.as_slice()].concat());
+        check("f", &[b"\x1f\x8b\x08", bytes.as_slice()].concat());
+        meta_data("m", &bytes);
+    }
+
+    #[test]
+    fn any_text_of_yaml_is_answered(text in "([a-c]|services|image|command|depends_on|[-:{}\\[\\],&*?|>'\"$# \n]){0,80}") {
+        check("f", format!("#cloud-config\n{text}").as_bytes());
+        check("f", format!("#cloud-config\nservices:\n  a:\n    {text}").as_bytes());
+    }
+}
