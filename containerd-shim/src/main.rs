@@ -1,1 +1,73 @@
-fn main() {}
+//! `containerd-shim-holdfast-v1`: holds one container.
+//!
+//! `run BUNDLE` stays in the foreground as the parent of the container's first process: it puts the root together
+//! from the image's layers, has the container created, passes on the stop signal, and ends with the container's exit
+//! code. The bundle is an OCI `config.json` and a `shim.json` ([`plan::ShimConfig`]).
+//!
+//! What it relies on and what it must never do:
+//! - it is single-threaded, because libcontainer forks without regard for other threads, and it runs libcontainer
+//!   only in a child that ends before the container's program starts: what the library leaks ends with the child;
+//! - every mount lives in the shim's own mount namespace, so nothing is left behind however the shim ends;
+//! - the container's output never makes the shim wait: what the console cannot take is dropped and counted.
+//!
+//! What `config.json` must hold for this shim and this libcontainer:
+//! - `root.path` is `/run/holdfast/shim/NAME/rootfs`, `linux.cgroupsPath` is `/services.slice/NAME/container`;
+//! - `process.noNewPrivileges` is `true` or absent: `false` makes libcontainer load the seccomp filter after it has
+//!   dropped the privilege to do so;
+//! - a seccomp rule with `SCMP_CMP_MASKED_EQ` has the mask in `valueTwo` and the wanted bits in `value`, the other way
+//!   round than the specification: this libcontainer exchanges them, and a mask of 0 would let everything through;
+//! - the default security set: the capabilities CHOWN, DAC_OVERRIDE, FSETID, FOWNER, SETGID, SETUID, SETPCAP,
+//!   NET_BIND_SERVICE, SYS_CHROOT, KILL, AUDIT_WRITE and SETFCAP as bounding, effective and permitted ones (Docker's
+//!   set without MKNOD, SYS_RESOURCE and NET_RAW), `noNewPrivileges`, the profile in `rootfs/seccomp.json`, a device
+//!   rule that denies all (libcontainer adds the harmless devices), and Docker's masked and read-only paths.
+
+#![expect(unsafe_code, reason = "the child that creates the container is a fork of the shim")]
+
+mod cgroup;
+mod console;
+mod create;
+mod rootfs;
+mod run;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use sys::kmsg::{self, Level};
+
+/// The shim could not run the container; Docker's exit code for it, as 126 and 127 are for its program.
+const CANNOT_RUN: u8 = 125;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let bundle = match args.as_slice() {
+        [verb, bundle] if verb == "run" => Path::new(bundle),
+        _ => {
+            eprintln!("usage: containerd-shim-holdfast-v1 run BUNDLE");
+            return ExitCode::from(CANNOT_RUN);
+        }
+    };
+    let config: plan::ShimConfig = match plan::read_json(&bundle.join("shim.json")) {
+        Ok(config) => config,
+        Err(error) => return fail(&bundle.display().to_string(), &error, CANNOT_RUN),
+    };
+    match run::run(bundle, &config) {
+        Ok(exit) => ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX)),
+        Err(error) => fail(config.name.as_str(), &error, error.exit_code()),
+    }
+}
+
+/// Says on the console and to PID 1 why there is no container.
+fn fail(service: &str, error: &dyn Error, code: u8) -> ExitCode {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        reason = format!("{reason}: {error}");
+        source = error.source();
+    }
+    kmsg::write(Level::Error, &format!("holdfast: cannot run {service}: {reason}"));
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Status(&reason)]) {
+        kmsg::write(Level::Warning, &format!("holdfast: {service}: cannot tell PID 1: {error}"));
+    }
+    ExitCode::from(code)
+}

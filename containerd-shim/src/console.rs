@@ -1,0 +1,233 @@
+//! The console log driver: the container's output as lines of the kernel log, behind the service's name.
+//!
+//! A container can write faster than any console prints. What exceeds the rate is dropped and counted; neither the
+//! container nor the node ever waits for it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::pipe::{PipeFlags, pipe_with};
+use sys::kmsg::{self, Level};
+
+/// What a service may print in the long run, in bytes a second: most of what a serial line of 115,200 baud carries.
+const RATE: u64 = 8 * 1024;
+/// What it may print at once.
+const BURST: u64 = 64 * 1024;
+/// What a line costs beside its text: the prefixes, and the kernel's work.
+const LINE_COST: u64 = 64;
+/// The longest text of one record: what the kernel takes, less the longest name of a service and an escape.
+const TEXT: usize = 880;
+/// The most reads in a row, so that a flood does not keep signals waiting.
+const READS: usize = 16;
+
+/// The reading end of a container's output.
+#[derive(Debug)]
+pub(crate) struct Console {
+    /// Absent when the container has closed its end.
+    pipe: Option<File>,
+    name: String,
+    lines: Lines,
+    budget: Budget,
+}
+
+impl Console {
+    /// The console of the service `name`, and the file its container writes to.
+    pub(crate) fn new(name: &str) -> io::Result<(Self, File)> {
+        let (pipe, output) = pipe_with(PipeFlags::CLOEXEC)?;
+        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+        let pipe = Some(File::from(pipe));
+        let budget = Budget { bytes: BURST, since: Instant::now(), dropped: 0 };
+        Ok((Self { pipe, name: name.to_owned(), lines: Lines::default(), budget }, output.into()))
+    }
+
+    /// What to poll for reading.
+    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Prints what has come.
+    pub(crate) fn pump(&mut self) {
+        for _ in 0..READS {
+            if !self.read() {
+                break;
+            }
+        }
+    }
+
+    /// Prints the rest when the container has ended.
+    pub(crate) fn finish(&mut self) {
+        while self.read() {}
+        if let Some(line) = self.lines.finish() {
+            print(&self.name, &mut self.budget, &line);
+        }
+        self.budget.report(&self.name);
+    }
+
+    /// Reads once; false when there is nothing to read now, or ever.
+    fn read(&mut self) -> bool {
+        let Some(pipe) = &mut self.pipe else { return false };
+        let mut bytes = [0; 4096];
+        match pipe.read(&mut bytes) {
+            Ok(0) => self.pipe = None,
+            Ok(length) => {
+                let (name, budget) = (&self.name, &mut self.budget);
+                self.lines.feed(&bytes[..length], |line| print(name, budget, line));
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.pipe = None,
+        }
+        false
+    }
+}
+
+fn print(name: &str, budget: &mut Budget, line: &str) {
+    if budget.take(line.len() as u64 + LINE_COST, Instant::now()) {
+        budget.report(name);
+        kmsg::write(Level::Notice, &format!("{name}: {line}"));
+    }
+}
+
+/// A token bucket.
+#[derive(Debug)]
+struct Budget {
+    bytes: u64,
+    since: Instant,
+    dropped: u64,
+}
+
+impl Budget {
+    /// Takes `cost` from what is left at `now`; false, and counted, when that is not enough.
+    fn take(&mut self, cost: u64, now: Instant) -> bool {
+        let millis = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+        let earned = millis.saturating_mul(RATE) / 1000;
+        if earned > 0 {
+            self.bytes = self.bytes.saturating_add(earned).min(BURST);
+            self.since += Duration::from_millis(millis);
+        }
+        let left = self.bytes.checked_sub(cost);
+        match left {
+            Some(left) => self.bytes = left,
+            None => self.dropped += 1,
+        }
+        left.is_some()
+    }
+
+    /// Says how much was dropped.
+    fn report(&mut self, name: &str) {
+        if self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            kmsg::write(
+                Level::Warning,
+                &format!("{name}: [{dropped} lines dropped: over {RATE} bytes a second]"),
+            );
+        }
+    }
+}
+
+/// Bytes to lines that are safe to print: control characters and what is not UTF-8 are escaped, so that a container
+/// cannot steer the terminal or begin a line that is not its own.
+#[derive(Debug, Default)]
+struct Lines {
+    line: String,
+    /// The beginning of a character whose end has not come yet.
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    /// Takes `bytes` and gives `print` each line that is complete or as long as a line may be.
+    fn feed(&mut self, bytes: &[u8], mut print: impl FnMut(&str)) {
+        let mut input = std::mem::take(&mut self.pending);
+        input.extend_from_slice(bytes);
+        let mut chunks = input.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\n' => {
+                        print(self.line.strip_suffix("\\r").unwrap_or(&self.line));
+                        self.line.clear();
+                        continue;
+                    }
+                    '\t' => self.line.push(c),
+                    c if c.is_control() => self.line.extend(c.escape_default()),
+                    c => self.line.push(c),
+                }
+                self.cut(&mut print);
+            }
+            let cut_off = std::str::from_utf8(chunk.invalid()).is_err_and(|e| e.error_len().is_none());
+            if cut_off && chunks.peek().is_none() {
+                self.pending = chunk.invalid().to_vec();
+            } else {
+                self.line.extend(chunk.invalid().escape_ascii().map(char::from));
+                self.cut(&mut print);
+            }
+        }
+    }
+
+    fn cut(&mut self, print: &mut impl FnMut(&str)) {
+        if self.line.len() >= TEXT {
+            print(&self.line);
+            self.line.clear();
+        }
+    }
+
+    /// The line that was begun and not ended.
+    fn finish(&mut self) -> Option<String> {
+        self.line.extend(std::mem::take(&mut self.pending).escape_ascii().map(char::from));
+        (!self.line.is_empty()).then(|| std::mem::take(&mut self.line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(parts: &[&[u8]]) -> Vec<String> {
+        let (mut lines, mut printed) = (Lines::default(), Vec::new());
+        for part in parts {
+            lines.feed(part, |line| printed.push(line.to_owned()));
+        }
+        printed.extend(lines.finish());
+        printed
+    }
+
+    #[test]
+    fn output_becomes_lines_that_are_safe_to_print() {
+        let cases: [(&[&[u8]], &[&str]); 7] = [
+            (&[b"one\ntwo\n"], &["one", "two"]),
+            (&[b"on", b"e\n\ntw", b"o"], &["one", "", "two"]),
+            (&[b"windows\r\n"], &["windows"]),
+            (&[b"\x1b[2Jcleared\x07\n"], &["\\u{1b}[2Jcleared\\u{7}"]),
+            (&[b"caf\xc3", b"\xa9\n"], &["café"]),
+            (&[b"\xff\xc3(\n"], &["\\xff\\xc3("]),
+            (&[b"half \xc3"], &["half \\xc3"]),
+        ];
+        for (parts, expected) in cases {
+            assert_eq!(lines(parts), expected, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_so_that_every_piece_fits_a_record_with_its_name() {
+        let mut long = vec![b'x'; 3 * TEXT];
+        long.extend([0; TEXT]);
+        let cut = lines(&[&long]);
+        assert!(cut.iter().all(|line| line.len() < TEXT + 16), "{cut:?}");
+        assert_eq!(cut.concat().replace("\\u{0}", "0").len(), 4 * TEXT);
+    }
+
+    #[test]
+    fn a_flood_is_dropped_and_counted_and_the_budget_comes_back() {
+        let start = Instant::now();
+        let mut budget = Budget { bytes: BURST, since: start, dropped: 0 };
+        assert!((0..BURST / 1024).all(|_| budget.take(1024, start)));
+        assert!(!budget.take(1024, start));
+        assert!(!budget.take(1024, start + Duration::from_millis(1)));
+        assert_eq!(budget.dropped, 2);
+        assert!(budget.take(1024, start + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,309 @@
+//! Creating a container: the only place that calls libcontainer.
+//!
+//! It runs in a fork of the shim that ends when the container's program has been started. The shim has one thread,
+//! so the fork is sound and needs no exec; what libcontainer allocates, leaks or changes of its process (file
+//! descriptors, `oom_score_adj`, being dumpable) ends with it.
+//!
+//! The fork and, after it, the container's first process report through a pipe: the process id, and the reason when
+//! something fails. The pipe is closed by the exec of the container's program, so its end with no reason in it means
+//! that the program runs.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::fchown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::SigSet;
+use nix::unistd::{ForkResult, Pid, fork};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use plan::{ServiceName, ShimConfig};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::cgroup::path_in_config;
+use crate::run::directory;
+
+/// Why the container does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    #[error("cannot start the process that creates the container")]
+    Fork(#[source] io::Error),
+    #[error("{reason}")]
+    Refused { code: u8, reason: String },
+    #[error("the process that creates the container ended without a word")]
+    Silent,
+}
+
+/// Creates the container of `bundle` on `rootfs`, with `output` as its standard output and error, and starts its
+/// program. Returns the container's first process.
+pub(crate) fn create(
+    bundle: &Path,
+    config: &ShimConfig,
+    rootfs: &Path,
+    output: File,
+) -> Result<Pid, CreateError> {
+    let (mut report, writer) = pipe_with(PipeFlags::CLOEXEC)
+        .map(|(reader, writer)| (File::from(reader), Report(Rc::new(File::from(writer)))))
+        .map_err(|error| CreateError::Fork(error.into()))?;
+    // SAFETY: the shim has one thread, so the child may do whatever the parent might.
+    match unsafe { fork() }.map_err(|error| CreateError::Fork(error.into()))? {
+        ForkResult::Child => {
+            drop(report);
+            if let Err(reason) = create_here(bundle, config, rootfs, output, &writer) {
+                writer.refused(crate::CANNOT_RUN, &reason);
+            }
+            std::process::exit(0);
+        }
+        ForkResult::Parent { .. } => {
+            drop((writer, output));
+            let mut text = String::new();
+            report.read_to_string(&mut text).map_err(CreateError::Fork)?;
+            understand(&text)
+        }
+    }
+}
+
+/// Removes what libcontainer keeps of the container `name`.
+pub(crate) fn forget(name: &ServiceName) -> io::Result<()> {
+    match fs::remove_dir_all(state(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// libcontainer's directory. Never the one above it, which has the mounted root in it.
+fn state(name: &ServiceName) -> PathBuf {
+    directory(name).join("state")
+}
+
+/// The child's part of [`create`].
+fn create_here(
+    bundle: &Path,
+    config: &ShimConfig,
+    rootfs: &Path,
+    output: File,
+    report: &Report,
+) -> Result<(), String> {
+    let said = |what: &'static str| move |error: &dyn std::error::Error| format!("cannot {what}: {error}");
+    SigSet::empty().thread_set_mask().map_err(|error| said("unblock signals")(&error))?;
+    // The shim's own is for the shim. libcontainer overwrites it when config.json has one.
+    fs::write("/proc/self/oom_score_adj", "0").map_err(|error| said("set oom_score_adj")(&error))?;
+
+    let path = bundle.join("config.json");
+    let spec = Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
+    check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
+    if let Some(process) = spec.process() {
+        // Programs open /dev/stdout as the user they run as.
+        let user = process.user();
+        if config.log != plan::Log::None && user.uid() != 0 {
+            fchown(&output, Some(user.uid()), Some(user.gid()))
+                .map_err(|error| said("give away the log")(&error))?;
+        }
+    }
+    let null = File::open("/dev/null").map_err(|error| said("open /dev/null")(&error))?;
+    let errors = output.try_clone().map_err(|error| said("duplicate the log")(&error))?;
+
+    let mut container = ContainerBuilder::new(config.name.to_string(), SyscallType::default())
+        .with_executor(Exec { report: report.clone() })
+        .with_root_path(state(&config.name))
+        .map_err(|error| error.to_string())?
+        .with_stdin(null)
+        .with_stdout(output)
+        .with_stderr(errors)
+        .as_init(bundle)
+        .with_systemd(false)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let pid = container.pid().ok_or("libcontainer made no process")?;
+    report.pid(pid.as_raw());
+
+    without_swap(&spec, &config.name).map_err(|error| said("set memory.swap.max")(&error))?;
+    if has_own_network(&spec) {
+        loopback_up(pid.as_raw())
+            .map_err(|error| said("bring up the container's loopback device")(&error))?;
+    }
+    container.start().map_err(|error| error.to_string())
+}
+
+/// What the shim takes for granted of `config.json`.
+fn check(spec: &Spec, config: &ShimConfig, rootfs: &Path) -> Result<(), String> {
+    let same = |key: &str, wanted: &Path, found: Option<&PathBuf>| match found {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(format!("{key} is {found:?}, must be {wanted:?}")),
+    };
+    same("root.path", rootfs, spec.root().as_ref().map(|root| root.path()))?;
+    let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    same("linux.cgroupsPath", &path_in_config(&config.name), cgroup)
+}
+
+/// A limit of memory and swap together that equals the one of memory means no swap; libcontainer leaves it unlimited.
+fn without_swap(spec: &Spec, name: &ServiceName) -> io::Result<()> {
+    let memory = spec.linux().as_ref().and_then(|l| l.resources().as_ref()).and_then(|r| r.memory().as_ref());
+    match memory {
+        Some(memory) if memory.limit().is_some() && memory.limit() == memory.swap() => {
+            let cgroup = path_in_config(name);
+            fs::write(format!("/sys/fs/cgroup{}/memory.swap.max", cgroup.display()), "0")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn has_own_network(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.is_some_and(|all| {
+        all.iter().any(|ns| ns.typ() == LinuxNamespaceType::Network && ns.path().is_none())
+    })
+}
+
+/// Joins the network of the process `pid` to do what neither libcontainer nor the container itself can. This process
+/// stays there: it has nothing more to do in another one.
+fn loopback_up(pid: i32) -> io::Result<()> {
+    setns(File::open(format!("/proc/{pid}/ns/net"))?, CloneFlags::CLONE_NEWNET)?;
+    sys::net::loopback_up()
+}
+
+/// The writing end of the pipe.
+#[derive(Clone, Debug)]
+struct Report(Rc<File>);
+
+impl Report {
+    fn pid(&self, pid: i32) {
+        self.line(&format!("pid {pid}\n"));
+    }
+
+    fn refused(&self, code: u8, reason: &str) {
+        self.line(&format!("refused {code} {}\n", reason.replace('\n', " ")));
+    }
+
+    fn line(&self, line: &str) {
+        // Nobody reads any more: the shim is gone, and so is whoever could be told.
+        (&*self.0).write_all(line.as_bytes()).unwrap_or(());
+    }
+}
+
+/// What the lines of a whole report mean.
+fn understand(report: &str) -> Result<Pid, CreateError> {
+    let mut container = None;
+    for line in report.lines() {
+        match line.split_once(' ') {
+            Some(("pid", pid)) => container = pid.parse().ok().map(Pid::from_raw),
+            Some(("refused", rest)) => {
+                let (code, reason) = rest.split_once(' ').unwrap_or((rest, "no reason given"));
+                let code = code.parse().unwrap_or(crate::CANNOT_RUN);
+                return Err(CreateError::Refused { code, reason: reason.to_owned() });
+            }
+            _ => {}
+        }
+    }
+    container.ok_or(CreateError::Silent)
+}
+
+/// Executes the container's program, as its first process.
+#[derive(Clone)]
+struct Exec {
+    report: Report,
+}
+
+impl Executor for Exec {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let args = spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default();
+        let [program, args @ ..] = args else { return Err(ExecutorError::InvalidArg) };
+        let error = Command::new(program).args(args).exec();
+        let (code, reason) = explain(program, &error, Path::new(program).exists());
+        self.report.refused(code, &reason);
+        Err(ExecutorError::Other(reason))
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        match spec.process().as_ref().and_then(|process| process.args().as_ref()) {
+            Some(args) if !args.is_empty() => Ok(()),
+            _ => Err(ExecutorValidationError::ArgValidationError(
+                "neither the service nor the image names a program to run".into(),
+            )),
+        }
+    }
+}
+
+/// Docker's exit code for a program that could not be executed, and why it could not.
+fn explain(program: &str, error: &io::Error, exists: bool) -> (u8, String) {
+    let (code, why) = match error.kind() {
+        io::ErrorKind::NotFound if !program.contains('/') => {
+            (127, "no such program in the container's $PATH".into())
+        }
+        io::ErrorKind::NotFound if exists => {
+            (127, "it is there, but the interpreter or loader that it names is not".into())
+        }
+        io::ErrorKind::NotFound => (127, "no such file in the image".into()),
+        io::ErrorKind::PermissionDenied => (126, "it is not executable by the container's user".into()),
+        _ => (126, error.to_string()),
+    };
+    (code, format!("cannot execute {program}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_that_it_runs_or_why_it_does_not() {
+        assert!(matches!(understand("pid 7\n"), Ok(pid) if pid.as_raw() == 7));
+        for (report, code, reason) in [
+            ("refused 125 no cgroup\n", 125, "no cgroup"),
+            ("pid 7\nrefused 127 cannot execute /x\n", 127, "cannot execute /x"),
+        ] {
+            match understand(report) {
+                Err(CreateError::Refused { code: c, reason: r }) => {
+                    assert_eq!((c, r.as_str()), (code, reason))
+                }
+                other => panic!("{report:?}: {other:?}"),
+            }
+        }
+        assert!(matches!(understand(""), Err(CreateError::Silent)));
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_named_with_the_reason() {
+        for (program, errno, exists, code, reason) in [
+            ("nginx", 2, false, 127, "cannot execute nginx: no such program in the container's $PATH"),
+            ("/x", 2, false, 127, "cannot execute /x: no such file in the image"),
+            (
+                "/x",
+                2,
+                true,
+                127,
+                "cannot execute /x: it is there, but the interpreter or loader that it names is not",
+            ),
+            ("/x", 13, true, 126, "cannot execute /x: it is not executable by the container's user"),
+            ("/x", 8, true, 126, "cannot execute /x: Exec format error (os error 8)"),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(explain(program, &error, exists), (code, reason.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_config_for_another_root_or_cgroup_is_refused() {
+        let config = ShimConfig {
+            name: ServiceName::new("web").unwrap(),
+            layers: Vec::new(),
+            writable: "/var".into(),
+            stop_signal: 15,
+            log: plan::Log::None,
+        };
+        let check = |root: &str, cgroup: &str| {
+            let spec = serde_json::json!({
+                "ociVersion": "1.0.2", "root": {"path": root}, "linux": {"cgroupsPath": cgroup}
+            });
+            check(&serde_json::from_value(spec).unwrap(), &config, Path::new("/r"))
+        };
+        assert_eq!(check("/r", "/services.slice/web/container"), Ok(()));
+        assert!(check("/other", "/services.slice/web/container").unwrap_err().contains("root.path"));
+        assert!(check("/r", "web").unwrap_err().contains("linux.cgroupsPath"));
+    }
+}

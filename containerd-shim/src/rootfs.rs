@@ -1,0 +1,137 @@
+//! The container's root: one EROFS file a layer, overlayfs on top, in a mount namespace of the shim's own.
+//!
+//! Layers are mounted straight from their files (no loop devices). `lowerdir+` of the newer mount interface takes
+//! one layer at a time, so an image may have more layers than fit the page of options that mount(2) takes.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, unshare};
+use plan::ShimConfig;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+};
+
+/// Why there is no root.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RootfsError {
+    #[error("cannot get a mount namespace")]
+    Namespace(#[source] io::Error),
+    #[error("cannot make the directory {path}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("cannot mount the layer {path}{said}")]
+    Layer { path: PathBuf, said: KernelSaid, source: io::Error },
+    #[error("cannot mount the root with its writable layer in {path}{said}")]
+    Overlay { path: PathBuf, said: KernelSaid, source: io::Error },
+}
+
+/// The kernel's own words about a mount that failed, where it has some.
+#[derive(Debug)]
+pub(crate) struct KernelSaid(Option<String>);
+
+impl std::fmt::Display for KernelSaid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |text| write!(f, " ({text})"))
+    }
+}
+
+/// Moves this process into a mount namespace of its own, mounts the root of `config` below `directory` and returns
+/// where.
+pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, RootfsError> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| RootfsError::Namespace(error.into()))?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|error| RootfsError::Namespace(error.into()))?;
+
+    let mut lower = Vec::new();
+    for (n, file) in config.layers.iter().enumerate() {
+        let target = make_directory(directory.join("layers").join(n.to_string()))?;
+        mount_layer(file, &target).map_err(|(source, said)| RootfsError::Layer {
+            path: file.clone(),
+            said,
+            source,
+        })?;
+        lower.push(target);
+    }
+    if lower.is_empty() {
+        // Overlayfs wants at least one.
+        lower.push(make_directory(directory.join("layers/none"))?);
+    }
+    let upper = make_directory(config.writable.join("upper"))?;
+    let work = make_directory(config.writable.join("work"))?;
+    let target = make_directory(directory.join("rootfs"))?;
+    mount_overlay(&lower, &upper, &work, &target).map_err(|(source, said)| RootfsError::Overlay {
+        path: config.writable.clone(),
+        said,
+        source,
+    })?;
+    Ok(target)
+}
+
+fn make_directory(path: PathBuf) -> Result<PathBuf, RootfsError> {
+    match fs::create_dir_all(&path) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(RootfsError::Directory { path, source }),
+    }
+}
+
+/// A layer needs neither devices nor set-user-id bits: containers reach it through the overlay only, whose own
+/// flags decide.
+fn mount_layer(file: &Path, target: &Path) -> Result<(), (io::Error, KernelSaid)> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    mount_new("erofs", attributes, target, |fs| {
+        fsconfig_set_string(fs, "source", file)?;
+        fsconfig_set_flag(fs, "ro")
+    })
+}
+
+/// Set-user-id programs stay possible (`noNewPrivileges` is what forbids them); device nodes are the runtime's to
+/// make, in a /dev of its own, so those in an image are not honoured.
+fn mount_overlay(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    target: &Path,
+) -> Result<(), (io::Error, KernelSaid)> {
+    mount_new("overlay", MountAttrFlags::MOUNT_ATTR_NODEV, target, |fs| {
+        fsconfig_set_string(fs, "source", "holdfast")?;
+        // The first one is the topmost (Documentation/filesystems/overlayfs.rst, "Multiple lower layers").
+        for layer in lower.iter().rev() {
+            fsconfig_set_string(fs, "lowerdir+", layer)?;
+        }
+        fsconfig_set_string(fs, "upperdir", upper)?;
+        fsconfig_set_string(fs, "workdir", work)
+    })
+}
+
+fn mount_new(
+    kind: &str,
+    attributes: MountAttrFlags,
+    target: &Path,
+    configure: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
+) -> Result<(), (io::Error, KernelSaid)> {
+    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| (error.into(), KernelSaid(None)))?;
+    configure(&fs)
+        .and_then(|()| fsconfig_create(&fs))
+        .and_then(|()| fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
+        .and_then(|mount| attach(&mount, target))
+        .map_err(|error| (error.into(), KernelSaid(message(&fs))))
+}
+
+fn attach(mount: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
+    let empty = CString::default();
+    move_mount(mount, &empty, rustix::fs::CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// The first message of a file system context: a level, a space, the text.
+fn message(fs: &impl AsFd) -> Option<String> {
+    let mut text = [0; 256];
+    let length = rustix::io::read(fs, &mut text).ok()?;
+    let text = String::from_utf8_lossy(&text[..length]);
+    Some(text.get(2..)?.trim().to_owned())
+}

@@ -1,0 +1,169 @@
+//! One container from its mounts to its exit code.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use plan::{Log, ServiceName, ShimConfig};
+use rustix::event::{PollFd, PollFlags, poll};
+use sys::kmsg::{self, Level};
+use sys::process::Exit;
+use sys::signals::{SIGCHLD, SIGINT, SIGTERM, SignalFd};
+
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::console::Console;
+use crate::create::{self, CreateError};
+use crate::rootfs::{self, RootfsError};
+
+/// Why there is no container.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error("cannot {what}")]
+    Setup { what: &'static str, source: io::Error },
+    #[error("cannot open the log {path}")]
+    Log { path: PathBuf, source: io::Error },
+    #[error("{number} is not the number of a signal")]
+    StopSignal { number: i32 },
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+impl RunError {
+    /// The shim's exit code for it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Create(CreateError::Refused { code, .. }) => *code,
+            _ => crate::CANNOT_RUN,
+        }
+    }
+}
+
+/// Where the shim and libcontainer keep what they know of `name` while it runs.
+pub(crate) fn directory(name: &ServiceName) -> PathBuf {
+    Path::new(plan::paths::RUN).join("shim").join(name.as_str())
+}
+
+/// Runs the container of `bundle` and returns how its first process ended.
+pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> {
+    let setup = |what| move |source: io::Error| RunError::Setup { what, source };
+    let stop_signal = Signal::try_from(config.stop_signal)
+        .map_err(|_| RunError::StopSignal { number: config.stop_signal })?;
+    // From here on signals wait in this queue until the container runs.
+    let signals = SignalFd::new(&[SIGCHLD, SIGINT, SIGTERM]).map_err(setup("take over signals"))?;
+    // The container's first process is a grandchild: when the child that made it has ended, it becomes ours.
+    nix::sys::prctl::set_child_subreaper(true).map_err(io::Error::from).map_err(setup("adopt processes"))?;
+
+    let cgroup = Cgroup::of(&config.name);
+    cgroup.remove()?;
+    create::forget(&config.name).map_err(setup("remove what an earlier run left"))?;
+    let rootfs = rootfs::mount(&directory(&config.name), config)?;
+    let (output, mut console) = open_log(config)?;
+
+    let started = create::create(bundle, config, &rootfs, output);
+    if let Err(error) = started {
+        clean_up(&cgroup, &config.name);
+        return Err(error.into());
+    }
+    let container = started?;
+    drop_capabilities().map_err(setup("drop capabilities"))?;
+    notify(&config.name, &[sd_notify::NotifyState::Ready]);
+    let exit = hold(container, stop_signal, &signals, console.as_mut()).map_err(setup("wait"));
+    clean_up(&cgroup, &config.name);
+    if let Some(console) = &mut console {
+        console.finish();
+    }
+    exit
+}
+
+/// What the container writes to, and the console's end of it when it is one.
+fn open_log(config: &ShimConfig) -> Result<(File, Option<Console>), RunError> {
+    let open = |options: &mut OpenOptions, path: &Path| {
+        options.open(path).map_err(|source| RunError::Log { path: path.into(), source })
+    };
+    match &config.log {
+        Log::None => Ok((open(OpenOptions::new().write(true), Path::new("/dev/null"))?, None)),
+        Log::File { path } => {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)
+                    .map_err(|source| RunError::Log { path: path.into(), source })?;
+            }
+            Ok((open(OpenOptions::new().append(true).create(true).mode(0o640), path)?, None))
+        }
+        Log::Console => {
+            let (console, output) = Console::new(config.name.as_str())
+                .map_err(|source| RunError::Setup { what: "make a pipe for the output", source })?;
+            Ok((output, Some(console)))
+        }
+    }
+}
+
+/// Waits until `container` ends; the event loop.
+fn hold(
+    container: Pid,
+    stop_signal: Signal,
+    signals: &SignalFd,
+    mut console: Option<&mut Console>,
+) -> io::Result<Exit> {
+    loop {
+        // Besides the container these are the child that made it and, when the container shares the host's process
+        // ids, the orphans of its processes.
+        while let Some((pid, exit)) = sys::process::reap()? {
+            if pid == container.as_raw() {
+                return Ok(exit);
+            }
+        }
+        while let Some(signal) = signals.read()? {
+            if signal.number != SIGCHLD {
+                // It has not been reaped, so the id is still the container's.
+                kill(container, stop_signal)?;
+            }
+        }
+        if let Some(console) = &mut console {
+            console.pump();
+        }
+        let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        if let Some(pipe) = console.as_ref().and_then(|console| console.pipe()) {
+            wanted.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
+        }
+        match poll(&mut wanted, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Keeps what the event loop takes: killing processes of other users. Files it still touches are root's.
+fn drop_capabilities() -> io::Result<()> {
+    let kept = [caps::Capability::CAP_KILL].into_iter().collect();
+    for set in [caps::CapSet::Effective, caps::CapSet::Permitted] {
+        caps::set(None, set, &kept).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// Ends what is left of the container. The mounts end with the shim.
+fn clean_up(cgroup: &Cgroup, name: &ServiceName) {
+    if let Err(error) = cgroup.remove() {
+        kmsg::write(Level::Warning, &format!("holdfast: {name}: {error}"));
+    }
+    if let Err(error) = create::forget(name) {
+        kmsg::write(
+            Level::Warning,
+            &format!("holdfast: {name}: cannot remove the container's state: {error}"),
+        );
+    }
+}
+
+fn notify(name: &ServiceName, state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        kmsg::write(Level::Warning, &format!("holdfast: {name}: cannot tell PID 1: {error}"));
+    }
+}
