@@ -1,1 +1,21 @@
-//! VM test harness
+//! Boots Holdfast in virtual machines and says what is expected of it, in sentences.
+//!
+//! ```no_run
+//! # use vm_tests::{Build, Vm};
+//! let mut vm = Vm::direct(Build::standard()).user_data("#cloud-config\n").port(80).boot();
+//! vm.expect("service web running");
+//! vm.http(80).expect("Holdfast");
+//! ```
+//!
+//! Everything goes through the `image-build` command, as a person would use it. Nothing is skipped: a machine
+//! without QEMU fails. Waiting is generous, since the machine may be busy, and says what it waited for. A failed test
+//! leaves its console in `target/vm-tests/<test>/` and prints the end of it.
+
+mod build;
+mod console;
+mod disk;
+mod vm;
+
+pub use build::{Build, Recipe, binary, project};
+pub use disk::Disk;
+pub use vm::{Page, Vm, VmBuilder};

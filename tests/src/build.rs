@@ -1,0 +1,144 @@
+//! The builds that tests boot: each made once, by the `image-build` that `make build` left.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+
+/// The project's directory.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the project")
+}
+
+/// `target/<triple>`, above this test's executable.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has an executable");
+    test.ancestors().nth(3).expect("target/<triple>/<profile>/deps/<test>").to_owned()
+}
+
+/// Where tests leave things: `target/vm-tests`.
+pub(crate) fn workspace() -> PathBuf {
+    target().parent().expect("the target directory").join("vm-tests")
+}
+
+/// One of our binaries, built for release.
+pub fn binary(name: &str) -> PathBuf {
+    let path = target().join("release").join(name);
+    assert!(path.exists(), "{} is not there: `make build` makes it", path.display());
+    path
+}
+
+/// Runs `image-build` and fails with what it said.
+pub(crate) fn image_build(args: &[&str]) {
+    let output = Command::new(binary("image-build")).args(args).current_dir(project()).output();
+    let output = output.expect("image-build starts");
+    assert!(
+        output.status.success(),
+        "image-build {} failed ({}):\n{}{}",
+        args.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// What is special about a build.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Recipe {
+    name: String,
+    version: Option<String>,
+    config: Option<String>,
+    binaries: Vec<(String, PathBuf)>,
+}
+
+impl Recipe {
+    /// A build that will be found under `name`: use one name for one content.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
+        self
+    }
+
+    /// User-data baked into its root.
+    #[must_use]
+    pub fn config(mut self, user_data: &str) -> Self {
+        self.config = Some(user_data.to_owned());
+        self
+    }
+
+    /// Another file in place of one of our binaries.
+    #[must_use]
+    pub fn binary(mut self, name: &str, file: &Path) -> Self {
+        self.binaries.push((name.to_owned(), file.to_owned()));
+        self
+    }
+
+    /// The build, made now unless this run of the tests has made it.
+    pub fn build(self) -> Build {
+        type Made = Mutex<BTreeMap<String, Arc<OnceLock<Build>>>>;
+        static MADE: LazyLock<Made> = LazyLock::new(Mutex::default);
+        let cell =
+            MADE.lock().expect("no test panics with this lock").entry(self.name.clone()).or_default().clone();
+        cell.get_or_init(|| self.make()).clone()
+    }
+
+    fn make(&self) -> Build {
+        let builds = workspace().join("builds");
+        std::fs::create_dir_all(&builds).expect("target/vm-tests can be made");
+        let lock = File::create(builds.join(format!("{}.lock", self.name))).expect("a lock file can be made");
+        lock.lock().expect("a lock file can be locked");
+        let out = builds.join(&self.name);
+        let image = format!("busybox={}", busybox(&builds).display());
+        let mut args = vec!["build".to_owned(), "--out".to_owned(), out.display().to_string()];
+        args.extend(["--image".to_owned(), image]);
+        if let Some(version) = &self.version {
+            args.extend(["--version".to_owned(), version.clone()]);
+        }
+        if let Some(config) = &self.config {
+            let file = builds.join(format!("{}.yaml", self.name));
+            std::fs::write(&file, config).expect("target/vm-tests can be written");
+            args.extend(["--config".to_owned(), file.display().to_string()]);
+        }
+        for (name, file) in &self.binaries {
+            args.extend(["--bin".to_owned(), format!("{name}={}", file.display())]);
+        }
+        image_build(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        Build { out }
+    }
+}
+
+/// The busybox image as an OCI layout.
+fn busybox(builds: &Path) -> &'static Path {
+    static LAYOUT: OnceLock<PathBuf> = OnceLock::new();
+    LAYOUT.get_or_init(|| {
+        let lock = File::create(builds.join("busybox.lock")).expect("a lock file can be made");
+        lock.lock().expect("a lock file can be locked");
+        let layout = builds.join("busybox-image");
+        image_build(&["image", "examples/images/busybox.toml", "--out", &layout.display().to_string()]);
+        layout
+    })
+}
+
+/// A finished build.
+#[derive(Clone, Debug)]
+pub struct Build {
+    out: PathBuf,
+}
+
+impl Build {
+    /// The build that most tests boot: this version, with busybox baked in.
+    pub fn standard() -> Self {
+        Recipe::named("standard").build()
+    }
+
+    /// The directory with its artifacts.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+}

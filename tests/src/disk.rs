@@ -1,0 +1,114 @@
+//! A disk image that a test may write to, boot again and damage.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::build::{Build, image_build};
+use crate::vm::directory;
+
+/// EROFS puts the data of a file at multiples of this.
+const BLOCK: usize = 4096;
+
+/// A disk image of this test's own. It is removed with this value unless the test fails.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// A copy of the disk image of `build`.
+    pub fn of(build: &Build) -> Self {
+        let path = directory().join("disk.raw");
+        let mut copy = Command::new("cp");
+        copy.arg("--sparse=always").args([&build.out().join("holdfast.raw"), &path]);
+        assert!(copy.status().expect("cp starts").success(), "the disk image can be copied");
+        Self { path }
+    }
+
+    /// The image's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts `build` into a slot, to be tried so many times (0: not counted).
+    pub fn install(&self, slot: &str, build: &Build, tries: u32) {
+        let (tries, from) = (tries.to_string(), build.out().display().to_string());
+        let disk = self.path.display().to_string();
+        image_build(&["install", "--slot", slot, "--from", &from, "--tries", &tries, &disk]);
+    }
+
+    /// Flips one bit in the first block of `file`, where it lies in the root on this disk.
+    pub fn flip_a_bit_of(&self, file: &Path) {
+        let content = std::fs::read(file).expect("the file can be read");
+        let start = content.get(..16 * BLOCK).expect("the file is no small one");
+        let at = *self.find(start).last().expect("the root on the disk holds the file");
+        self.write_flipped(at + 100);
+    }
+
+    /// The offsets of blocks from which on the image holds `content`.
+    fn find(&self, content: &[u8]) -> Vec<u64> {
+        let image = File::open(&self.path).expect("the disk image can be opened");
+        let blocks = image.metadata().expect("the disk image has a size").len() / BLOCK as u64;
+        let first = content.get(..BLOCK).expect("at least a block");
+        let (mut block, mut found) = (vec![0; BLOCK], Vec::new());
+        for at in (0..blocks).map(|number| number * BLOCK as u64) {
+            image.read_exact_at(&mut block, at).expect("the disk image can be read");
+            if block == first {
+                let mut whole = vec![0; content.len()];
+                if image.read_exact_at(&mut whole, at).is_ok() && whole == content {
+                    found.push(at);
+                }
+            }
+        }
+        found
+    }
+
+    fn write_flipped(&self, at: u64) {
+        let image =
+            File::options().read(true).write(true).open(&self.path).expect("the disk image can be opened");
+        let mut byte = [0];
+        image.read_exact_at(&mut byte, at).expect("the disk image can be read");
+        image.write_all_at(&byte.map(|b| b ^ 1), at).expect("the disk image can be written");
+    }
+
+    /// Writes `content` at `offset`, growing the image when it must.
+    pub fn write(&self, offset: u64, content: &[u8]) {
+        let image = File::options().write(true).open(&self.path).expect("the disk image can be opened");
+        image.write_all_at(content, offset).expect("the disk image can be written");
+    }
+
+    /// The bytes at `offset`.
+    pub fn read(&self, offset: u64, length: usize) -> Vec<u8> {
+        let image = File::open(&self.path).expect("the disk image can be opened");
+        let mut content = vec![0; length];
+        image.read_exact_at(&mut content, offset).expect("the disk image can be read");
+        content
+    }
+
+    /// Start and length in bytes of the GPT partition with this name.
+    pub fn partition(&self, name: &str) -> (u64, u64) {
+        // UEFI 2.10, section 5.3: the header at LBA 1 names the table; an entry has its name at 56, in UTF-16.
+        let header = self.read(512, 512);
+        let number = |bytes: &[u8], at: usize| {
+            u64::from_le_bytes(
+                bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).expect("inside the block"),
+            )
+        };
+        let table = self.read(number(&header, 72) * 512, 128 * 128);
+        let wanted: Vec<u8> = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        let entry = table.chunks(128).find(|entry| entry.get(56..).is_some_and(|n| n.starts_with(&wanted)));
+        let entry = entry.unwrap_or_else(|| panic!("the disk has no partition '{name}'"));
+        let (first, last) = (number(entry, 32), number(entry, 40));
+        (first * 512, (last + 1 - first) * 512)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            std::fs::remove_file(&self.path).expect("the disk image can be removed");
+        }
+    }
+}
