@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::io;
 
 mod image;
-
+mod layer;
+mod tar;
 mod tree;
 mod writer;
 mod xattr;
 
+pub use layer::layer;
 pub use writer::Writer;
 
 /// Size of a block in bytes.
@@ -185,7 +187,7 @@ pub enum Problem {
         /// Why not.
         reason: &'static str,
     },
-    /// A whiteout without a name.
-    #[error("whiteout names nothing that could be removed")]
+    /// A whiteout without a name, or with something in it.
+    #[error("names with .wh. mark one thing as removed: this one names nothing, or has something in it")]
     Whiteout,
 }

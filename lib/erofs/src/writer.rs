@@ -41,6 +41,7 @@ pub struct Writer<W: Write + Seek> {
     next: u32,
     /// Bytes of tails in memory.
     tails: usize,
+    buffer: Vec<u8>,
     /// Whether an entry replaces what its path had before.
     pub(crate) replace: bool,
 }
@@ -54,7 +55,7 @@ impl<W: Write + Seek> Writer<W> {
         let mut out = BufWriter::with_capacity(CHUNK, out);
         out.rewind().and_then(|()| out.write_all(&[0; BLOCK_SIZE])).map_err(Error::Write)?;
         let tree = Tree::new(i64::try_from(options.build_time).unwrap_or(i64::MAX));
-        Ok(Self { out, options, tree, next: 1, tails: 0, replace: false })
+        Ok(Self { out, options, tree, next: 1, tails: 0, buffer: vec![0; CHUNK], replace: false })
     }
 
     /// Adds a directory; one that exists gets the metadata and keeps its entries.
@@ -125,24 +126,23 @@ impl<W: Write + Seek> Writer<W> {
     fn content(&mut self, path: &Path, meta: &Metadata, mut content: impl Read) -> Result<Content, Error> {
         let inode = EXTENDED_INODE + xattr::encode(&meta.xattrs).map_or(0, |bytes| bytes.len());
         let mut written = Content { block: self.next, size: 0, tail: Vec::new() };
-        let mut buffer = vec![0; CHUNK];
         loop {
-            let filled = fill(&mut content, &mut buffer)
+            let filled = fill(&mut content, &mut self.buffer)
                 .map_err(|source| Error::Read { path: path.display().to_string(), source })?;
             written.size += filled as u64;
             let tail = filled % BLOCK_SIZE;
             let keep = tail > 0 && inode + tail <= BLOCK_SIZE && self.tails + tail <= TAILS;
             let end = if keep { filled - tail } else { filled.next_multiple_of(BLOCK_SIZE) };
             if keep {
-                written.tail = buffer[end..filled].to_vec();
+                written.tail = self.buffer[end..filled].to_vec();
                 self.tails += tail;
             } else {
-                buffer[filled..end].fill(0);
+                self.buffer[filled..end].fill(0);
             }
-            self.out.write_all(&buffer[..end]).map_err(Error::Write)?;
+            self.out.write_all(&self.buffer[..end]).map_err(Error::Write)?;
             let blocks = u32::try_from(end / BLOCK_SIZE).map_err(|_| Error::TooLarge)?;
             self.next = self.next.checked_add(blocks).ok_or(Error::TooLarge)?;
-            if filled < buffer.len() {
+            if filled < self.buffer.len() {
                 return Ok(written);
             }
         }

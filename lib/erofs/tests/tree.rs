@@ -1,15 +1,13 @@
-//! Trees written by [`erofs::Writer`], read back by erofs-utils.
+//! Trees written by [`erofs::Writer`], read back by others.
 
-mod fsck;
+mod read;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Cursor;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
 
 use erofs::{BLOCK_SIZE, Error, Metadata, Options, Problem, Special, Writer};
 use proptest::prelude::*;
+use read::read;
 
 fn writer(build_time: u64) -> Writer<Cursor<Vec<u8>>> {
     Writer::new(Cursor::new(Vec::new()), Options { uuid: [1; 16], build_time }).unwrap()
@@ -29,10 +27,12 @@ fn bytes(size: usize) -> Vec<u8> {
 #[test]
 fn every_kind_of_inode_is_read_back() {
     let mut writer = writer(1000);
-    writer.file("usr/bin/tool", Metadata::new(0o755, 1000), &bytes(10_000)[..]).unwrap();
-    writer.file("usr/empty", Metadata { uid: 70_000, gid: 7, ..Metadata::new(0o640, 5) }, &b""[..]).unwrap();
+    writer.file("usr/bin/tool", Metadata::new(0o4755, 1000), &bytes(10_000)[..]).unwrap();
+    let owned = Metadata { uid: 70_000, gid: 7, mtime_nsec: 9, ..Metadata::new(0o640, -5) };
+    writer.file("usr/empty", owned, &b""[..]).unwrap();
     writer.symlink("/bin", Metadata::new(0o777, 1000), "usr/bin").unwrap();
-    writer.symlink("long", Metadata::new(0o777, 1000), "x/".repeat(2047)).unwrap();
+    let target = "x/".repeat(2047);
+    writer.symlink("long", Metadata::new(0o777, 1000), &target).unwrap();
     writer.special("dev/null", Metadata::new(0o666, 1000), Special::Char { major: 1, minor: 3 }).unwrap();
     writer
         .special("dev/big", Metadata::new(0o660, 1000), Special::Block { major: 259, minor: 70_000 })
@@ -40,28 +40,38 @@ fn every_kind_of_inode_is_read_back() {
     writer.special("pipe", Metadata::new(0o600, 1000), Special::Fifo).unwrap();
     writer.hard_link("bin/again", "usr/bin/tool").unwrap();
     writer.directory("usr", Metadata::new(0o711, 1000)).unwrap();
-    let folder = fsck::extract(&finish(writer));
-    let at = |path: &str| folder.path().join("out").join(path);
+    let nodes = read(&finish(writer));
 
-    assert_eq!(fs::read(at("usr/bin/tool")).unwrap(), bytes(10_000));
-    let (tool, again) = (at("usr/bin/tool").metadata().unwrap(), at("usr/bin/again").metadata().unwrap());
-    assert_eq!((tool.size(), again.size(), tool.mtime()), (10_000, 10_000, 1000));
-    let empty = at("usr/empty").metadata().unwrap();
-    assert_eq!((empty.size(), empty.mode(), empty.mtime()), (0, 0o100_640, 5));
-    assert_eq!(fs::read_link(at("bin")).unwrap(), Path::new("usr/bin"));
-    assert_eq!(fs::read_link(at("long")).unwrap().as_os_str().len(), 4094);
-    assert_eq!(at("usr").metadata().unwrap().permissions().mode() & 0o7777, 0o711);
-    assert!(at("pipe").metadata().unwrap().file_type().is_fifo());
+    let tool = &nodes["usr/bin/tool"];
+    assert_eq!((tool.mode, tool.mtime, tool.links), (0o4755, (1000, 0), 2));
+    assert!(tool.content == bytes(10_000) && nodes["usr/bin/again"] == *tool);
+    let empty = &nodes["usr/empty"];
+    assert_eq!((empty.mode, empty.mtime, empty.owner), (0o640, (-5, 9), (70_000, 7)));
+    for (path, kind) in [
+        ("usr", "directory"),
+        ("usr/empty", "file"),
+        ("bin", "link usr/bin"),
+        ("long", &format!("link {target}")),
+        ("dev/null", "char 1:3"),
+        ("dev/big", "block 259:70000"),
+        ("pipe", "fifo"),
+    ] {
+        assert_eq!(nodes[path].kind, kind);
+    }
+    assert_eq!((nodes["usr"].mode, nodes["usr"].links, nodes[""].links), (0o711, 3, 4));
+    assert_eq!(nodes.len(), 12);
 }
 
 #[test]
 fn large_directories_are_sorted_over_their_blocks() {
     let mut writer = writer(0);
-    for n in 0..5000 {
-        writer.file(format!("d/{n}-{}", "n".repeat(n % 200)), Metadata::new(0o644, 0), &b"x"[..]).unwrap();
+    let paths: Vec<String> = (0..5000).map(|n| format!("d/{n}-{}", "n".repeat(n % 200))).collect();
+    for path in &paths {
+        writer.file(path, Metadata::new(0o644, 0), path.as_bytes()).unwrap();
     }
-    let folder = fsck::extract(&finish(writer));
-    assert_eq!(fs::read_dir(folder.path().join("out/d")).unwrap().count(), 5000);
+    let nodes = read(&finish(writer));
+    assert_eq!(nodes.len(), 5002);
+    paths.iter().for_each(|path| assert_eq!(nodes[path].content, path.as_bytes()));
 }
 
 #[test]
@@ -91,30 +101,32 @@ fn what_cannot_be_stored_is_an_error() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_goes_in_comes_out(
         files in proptest::collection::btree_map("[a-c]{1,2}/[a-zA-Z!~ -]{1,40}", 0..20_000usize, 0..40),
-        xattrs in proptest::collection::btree_map("user\\.[a-z]{1,9}", proptest::collection::vec(any::<u8>(), 0..3000), 0..3),
-        build_time in 0..3i64,
+        xattrs in proptest::collection::btree_map(
+            "(user|trusted|security)\\.[a-z]{1,9}", proptest::collection::vec(any::<u8>(), 0..3000), 0..4),
+        mtime in 0..3i64,
     ) {
         let xattrs: BTreeMap<Vec<u8>, Vec<u8>> = xattrs.into_iter().map(|(k, v)| (k.into_bytes(), v)).collect();
         let image = || {
             let mut writer = writer(1);
             for (path, size) in &files {
-                let meta = Metadata { xattrs: xattrs.clone(), ..Metadata::new(0o644, build_time) };
+                let meta = Metadata { xattrs: xattrs.clone(), ..Metadata::new(0o644, mtime) };
                 writer.file(path, meta, &bytes(*size)[..]).unwrap();
             }
             finish(writer)
         };
         let first = image();
         prop_assert!(first == image(), "the same input gave other bytes");
-        let folder = fsck::extract(&first);
+        let nodes = read(&first);
+        prop_assert_eq!(nodes.values().filter(|node| node.kind == "file").count(), files.len());
         for (path, size) in &files {
-            let path = folder.path().join("out").join(path);
-            prop_assert!(fs::read(&path).unwrap() == bytes(*size));
-            prop_assert_eq!(path.metadata().unwrap().mtime(), build_time);
+            let node = &nodes[path];
+            prop_assert!(node.content == bytes(*size) && node.xattrs == xattrs);
+            prop_assert_eq!(node.mtime, (mtime, 0));
         }
     }
 }
