@@ -8,6 +8,7 @@
 pub mod block;
 pub mod dm;
 pub mod ext4;
+pub mod inherited;
 mod ioctl;
 pub mod kmsg;
 pub mod loop_device;

@@ -1,0 +1,88 @@
+//! Kernel modules: by stage, by name, and by what hardware is there.
+//!
+//! Each signed module costs tens of millions of instructions to check: only what is needed is loaded, when it is.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::Path;
+
+use modules::{Index, Module, Stage};
+use plan::paths;
+
+use crate::console;
+
+/// The modules of this image, and which of them have been loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Drivers {
+    index: Index,
+    tried: BTreeSet<String>,
+}
+
+impl Drivers {
+    /// Reads the index. An image without one has everything built in.
+    pub(crate) fn open() -> Self {
+        let path = Path::new(paths::MODULES).join("index.json");
+        if !path.exists() {
+            return Self::default();
+        }
+        let index = plan::read_json(&path).unwrap_or_else(|error| {
+            console::error(console::chain(&error));
+            Index::default()
+        });
+        Self { index, tried: BTreeSet::new() }
+    }
+
+    /// Loads the modules of a stage.
+    pub(crate) fn stage(&mut self, stage: Stage) {
+        let names = self.index.stages.get(&stage).cloned().unwrap_or_default();
+        self.load(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// Loads these modules and what they need. A failure is said and survived: what needs the module will fail.
+    pub(crate) fn load(&mut self, names: &[&str]) {
+        for (name, module) in self.index.load_order(names.iter().copied()) {
+            if self.tried.insert(name.to_owned())
+                && !Path::new("/sys/module").join(name).exists()
+                && let Err(error) = insert(module)
+            {
+                console::warning(format_args!("cannot load kernel module {name}: {error}"));
+            }
+        }
+    }
+
+    /// Loads what the devices that are there ask for, and again for the devices that this brings up.
+    pub(crate) fn coldplug(&mut self) {
+        loop {
+            let aliases = modaliases();
+            let wanted: BTreeSet<String> = aliases
+                .iter()
+                .flat_map(|alias| self.index.for_modalias(alias))
+                .filter(|name| !self.tried.contains(*name))
+                .map(str::to_owned)
+                .collect();
+            if wanted.is_empty() {
+                return;
+            }
+            self.load(&wanted.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}
+
+fn insert(module: &Module) -> std::io::Result<()> {
+    let file = File::open(Path::new(paths::MODULES).join(&module.file))?;
+    match rustix::system::finit_module(&file, c"", 0) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// The `modalias` of every device on every bus.
+fn modaliases() -> BTreeSet<String> {
+    let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    list(Path::new("/sys/bus"))
+        .flat_map(|bus| list(&bus.join("devices")))
+        .filter_map(|device| fs::read_to_string(device.join("modalias")).ok())
+        .map(|alias| alias.trim_end().to_owned())
+        .filter(|alias| !alias.is_empty())
+        .collect()
+}

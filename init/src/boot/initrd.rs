@@ -1,0 +1,202 @@
+//! The first half of the boot, in the initrd: find the root, verify it, enter it.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modules::Stage;
+use plan::paths;
+use rustix::mount::{MountFlags, mount, mount_move};
+use slots::RootHash;
+
+use super::disk::RootOnDisk;
+use super::drivers::Drivers;
+use super::handoff::Handoff;
+use super::{Mode, attempt, cmdline, disk, stop, verity};
+use crate::console;
+use crate::trace::Trace;
+use crate::watchdog::Watchdog;
+
+/// The root and its hash tree when they come with the initrd.
+const CARRIED: [&str; 2] = ["/root.erofs", "/root.verity"];
+
+/// Where the root is mounted before it becomes `/`.
+const NEW_ROOT: &str = "/root";
+
+/// How long to wait for the disk with the root: controllers and buses take their time.
+const DISK_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often to look for it.
+const DISK_PAUSE: Duration = Duration::from_millis(100);
+
+/// The memory that must be free for anything more than this message, in KiB: what the kernel's caches, PID 1, the
+/// agent and one container took when it was measured, and a margin.
+const MEMORY_KIB: u64 = 40 * 1024;
+
+/// Why the root could not be entered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(
+        "{available} KiB of memory are free and {MEMORY_KIB} KiB are needed; give the machine more memory"
+    )]
+    Memory { available: u64 },
+    #[error("cannot read the kernel command line")]
+    Cmdline(#[source] io::Error),
+    #[error("the kernel command line has no {}=: this is not a Holdfast boot entry", paths::CMDLINE_ROOT)]
+    NoRootHash,
+    #[error(transparent)]
+    RootHash(slots::InvalidRootHash),
+    #[error(
+        "no disk has the root {root_hash} (disks seen: {seen}); attach the disk, or boot an entry that matches it"
+    )]
+    NotFound { root_hash: RootHash, seen: String },
+    #[error("cannot attach {file} to a loop device")]
+    Loop { file: &'static str, source: io::Error },
+    #[error(transparent)]
+    Verity(verity::Error),
+    #[error("cannot mount the root from {device}")]
+    Mount { device: PathBuf, source: io::Error },
+    #[error("cannot enter the root: {operation}")]
+    Enter { operation: &'static str, source: io::Error },
+    #[error("{0}")]
+    GivenUp(String),
+}
+
+/// Enters the root; comes back only with the reason why it could not.
+///
+/// - Standard input and output are nothing: a console that nobody reads must not block PID 1.
+/// - /proc, /sys, /dev and /run are mounted, and move along into the root.
+/// - The watchdog is armed before anything that may hang.
+/// - The root is whatever has the root hash of the command line: in this initrd, or on any disk.
+/// - The boot is counted on the recorder before the root is touched: whatever happens from here on, it is known.
+/// - Nothing of the root is used but through dm-verity.
+/// - What the root's init has to know is left for it on /run.
+pub(crate) fn enter_root(mut trace: Trace) -> ! {
+    trace.reached("init-start");
+    let mut drivers = Drivers::open();
+    drivers.coldplug();
+    let watchdog = arm_watchdog(&mut drivers);
+    let Err(error) = try_enter(trace, &mut drivers, watchdog.as_ref());
+    let reason = console::chain(&error);
+    attempt::failed(&reason);
+    stop::stop(&reason, watchdog.as_ref())
+}
+
+fn try_enter(
+    mut trace: Trace,
+    drivers: &mut Drivers,
+    watchdog: Option<&Watchdog>,
+) -> Result<Infallible, Error> {
+    check_memory()?;
+    let cmdline = fs::read_to_string("/proc/cmdline").map_err(Error::Cmdline)?;
+    let root_hash = cmdline::value(&cmdline, paths::CMDLINE_ROOT).ok_or(Error::NoRootHash)?;
+    let root_hash: RootHash = root_hash.parse().map_err(Error::RootHash)?;
+
+    let carried = CARRIED.iter().all(|file| Path::new(file).exists());
+    let (mode, found) = if carried {
+        drivers.load(&["loop"]);
+        (Mode::Netboot, None)
+    } else {
+        (Mode::Disk, Some(wait_for_root(&root_hash, drivers, watchdog)?))
+    };
+    let (data, hashes) = match &found {
+        Some(RootOnDisk { data, hashes, disk }) => {
+            attempt::begin(disk, root_hash, drivers).map_err(Error::GivenUp)?;
+            (data.clone(), hashes.clone())
+        }
+        None => (attach(CARRIED[0])?, attach(CARRIED[1])?),
+    };
+    drivers.stage(Stage::Root);
+    let device = verity::open(&data, &hashes, &root_hash).map_err(Error::Verity)?;
+    mount_root(&device)?;
+    trace.reached("root-open");
+
+    let passed = watchdog.map(Watchdog::pass).transpose();
+    let watchdog = passed.map_err(|source| Error::Enter { operation: "passing the watchdog", source })?;
+    let disk = found.map(|found| found.disk);
+    let handoff = Handoff { root_hash: root_hash.to_string(), mode, disk, watchdog, trace };
+    handoff.leave().map_err(|source| Error::Enter { operation: "leaving word on /run", source })?;
+    switch_root().map_err(|source| Error::Enter { operation: "making it /", source })?;
+    let source = Command::new(paths::INIT).env_clear().exec();
+    Err(Error::Enter { operation: "executing its init", source })
+}
+
+/// Refuses to go on with less memory than it takes: a clear message is better than an out-of-memory panic.
+fn check_memory() -> Result<(), Error> {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_ascii_whitespace().next()?.parse().ok());
+    match available {
+        Some(available) if available < MEMORY_KIB => Err(Error::Memory { available }),
+        _ => Ok(()),
+    }
+}
+
+/// Arms the hardware's watchdog, or the kernel's own when there is none.
+fn arm_watchdog(drivers: &mut Drivers) -> Option<Watchdog> {
+    let armed = Watchdog::arm().or_else(|_| {
+        drivers.load(&["softdog"]);
+        Watchdog::arm()
+    });
+    armed.map_err(|error| console::warning(format_args!("no watchdog guards this boot: {error}"))).ok()
+}
+
+/// Waits until a disk with the root is there.
+fn wait_for_root(
+    root_hash: &RootHash,
+    drivers: &mut Drivers,
+    watchdog: Option<&Watchdog>,
+) -> Result<RootOnDisk, Error> {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = disk::find_root(root_hash) {
+            return Ok(found);
+        }
+        if began.elapsed() > DISK_LIMIT {
+            let seen: Vec<_> = disk::disks().map(|disk| disk.display().to_string()).collect();
+            let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(" ") };
+            return Err(Error::NotFound { root_hash: *root_hash, seen });
+        }
+        if let Some(watchdog) = watchdog {
+            watchdog.pet();
+        }
+        thread::sleep(DISK_PAUSE);
+        drivers.coldplug();
+    }
+}
+
+/// A file of the initrd as a read-only block device.
+fn attach(file: &'static str) -> Result<PathBuf, Error> {
+    fs::File::open(file)
+        .and_then(|opened| sys::loop_device::attach(&opened, true))
+        .map_err(|source| Error::Loop { file, source })
+}
+
+fn mount_root(device: &Path) -> Result<(), Error> {
+    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    fs::create_dir_all(NEW_ROOT)
+        .and_then(|()| Ok(mount(device, NEW_ROOT, "erofs", flags, None)?))
+        .map_err(|source| Error::Mount { device: device.into(), source })
+}
+
+/// Makes the root `/` (pivot_root does not work in an initramfs) and frees what the initrd held in memory.
+fn switch_root() -> io::Result<()> {
+    for system in ["/dev", "/proc", "/sys", "/run"] {
+        mount_move(system, format!("{NEW_ROOT}{system}"))?;
+    }
+    for file in CARRIED.iter().chain(&["/init"]) {
+        // What is not there need not be freed; the loop devices keep what they use.
+        fs::remove_file(file).ok();
+    }
+    fs::remove_dir_all("/usr").ok();
+    std::env::set_current_dir(NEW_ROOT)?;
+    mount_move(".", "/")?;
+    rustix::process::chroot(".")?;
+    std::env::set_current_dir("/")
+}

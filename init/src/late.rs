@@ -1,0 +1,56 @@
+//! What can wait until services run: drivers for the rest of the hardware, and growing the state. Done by children,
+//! because loading a module and growing a file system block.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use plan::paths;
+use sys::process::{Child, Spawn, spawn};
+
+use crate::boot::{Booted, Drivers};
+use crate::gate::esp;
+use crate::state::State;
+use crate::{console, grow};
+
+const COLDPLUG: &str = "coldplug";
+const GROW_STATE: &str = "grow-state";
+
+/// Starts what can wait; to be called once, when the first services run. The children say on the console what goes
+/// wrong, and whoever reaps need not know them.
+pub(crate) fn start(booted: &Booted) -> Vec<Child> {
+    let disk = booted.disk.as_ref().filter(|_| booted.state == State::Disk);
+    let mut grow = vec![OsStr::new(GROW_STATE)];
+    grow.extend(disk.map(|disk| disk.device.as_os_str()));
+    [vec![OsStr::new(COLDPLUG)], grow].iter().filter_map(|args| child(args)).collect()
+}
+
+fn child(args: &[&OsStr]) -> Option<Child> {
+    let program = Path::new(paths::INIT);
+    let started = spawn(&Spawn { program, args, env: &[], cgroup: None, stdio: [None; 3] });
+    started.map_err(|error| console::warning(format_args!("cannot start init {args:?}: {error}"))).ok()
+}
+
+/// The program when it is not PID 1.
+pub(crate) fn main() -> ExitCode {
+    let args: Vec<_> = env::args_os().skip(1).collect();
+    let name = args.first().and_then(|arg| arg.to_str());
+    let result = match name {
+        Some(COLDPLUG) => {
+            let mut drivers = Drivers::open();
+            drivers.stage(modules::Stage::Late);
+            drivers.coldplug();
+            Ok(())
+        }
+        Some(GROW_STATE) => grow::run(args.get(1).map(Path::new)),
+        _ => Err(std::io::Error::other("this is PID 1's program; it does nothing when started by hand")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::warning(format_args!("{}: {error}", name.unwrap_or("init")));
+            ExitCode::FAILURE
+        }
+    }
+}
