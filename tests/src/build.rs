@@ -50,6 +50,7 @@ pub struct Recipe {
     version: Option<String>,
     config: Option<String>,
     binaries: Vec<(String, PathBuf)>,
+    broken: Vec<String>,
 }
 
 impl Recipe {
@@ -76,6 +77,13 @@ impl Recipe {
     #[must_use]
     pub fn binary(mut self, name: &str, file: &Path) -> Self {
         self.binaries.push((name.to_owned(), file.to_owned()));
+        self
+    }
+
+    /// Something that cannot be executed in place of one of our binaries.
+    #[must_use]
+    pub fn broken(mut self, name: &str) -> Self {
+        self.broken.push(name.to_owned());
         self
     }
 
@@ -106,6 +114,11 @@ impl Recipe {
             args.extend(["--config".to_owned(), file.display().to_string()]);
         }
         for (name, file) in &self.binaries {
+            args.extend(["--bin".to_owned(), format!("{name}={}", file.display())]);
+        }
+        for name in &self.broken {
+            let file = builds.join("not-a-program");
+            std::fs::write(&file, "not a program\n").expect("target/vm-tests can be written");
             args.extend(["--bin".to_owned(), format!("{name}={}", file.display())]);
         }
         image_build(&args.iter().map(String::as_str).collect::<Vec<_>>());

@@ -39,38 +39,25 @@ impl Disk {
         image_build(&["install", "--slot", slot, "--from", &from, "--tries", &tries, &disk]);
     }
 
-    /// Flips one bit in the first block of `file`, where it lies in the root on this disk.
-    pub fn flip_a_bit_of(&self, file: &Path) {
+    /// Flips one bit in the first block of `file`, where it lies in the root of a slot.
+    pub fn flip_a_bit_of(&self, file: &Path, slot: &str) {
         let content = std::fs::read(file).expect("the file can be read");
         let start = content.get(..16 * BLOCK).expect("the file is no small one");
-        let at = *self.find(start).last().expect("the root on the disk holds the file");
-        self.write_flipped(at + 100);
+        let (first, length) = self.partition(&format!("root-{slot}"));
+        let at = self.find(start, first, length).expect("the root holds the file") + 100;
+        let flipped: Vec<u8> = self.read(at, 1).into_iter().map(|byte| byte ^ 1).collect();
+        self.write(at, &flipped);
     }
 
-    /// The offsets of blocks from which on the image holds `content`.
-    fn find(&self, content: &[u8]) -> Vec<u64> {
+    /// The offset of the block between `first` and `first + length` at which `content` begins.
+    fn find(&self, content: &[u8], first: u64, length: u64) -> Option<u64> {
         let image = File::open(&self.path).expect("the disk image can be opened");
-        let blocks = image.metadata().expect("the disk image has a size").len() / BLOCK as u64;
-        let first = content.get(..BLOCK).expect("at least a block");
-        let (mut block, mut found) = (vec![0; BLOCK], Vec::new());
-        for at in (0..blocks).map(|number| number * BLOCK as u64) {
-            image.read_exact_at(&mut block, at).expect("the disk image can be read");
-            if block == first {
-                let mut whole = vec![0; content.len()];
-                if image.read_exact_at(&mut whole, at).is_ok() && whole == content {
-                    found.push(at);
-                }
-            }
-        }
-        found
-    }
-
-    fn write_flipped(&self, at: u64) {
-        let image =
-            File::options().read(true).write(true).open(&self.path).expect("the disk image can be opened");
-        let mut byte = [0];
-        image.read_exact_at(&mut byte, at).expect("the disk image can be read");
-        image.write_all_at(&byte.map(|b| b ^ 1), at).expect("the disk image can be written");
+        let mut blocks = (first..first + length).step_by(BLOCK);
+        let (mut block, mut whole) = (vec![0; BLOCK], vec![0; content.len()]);
+        blocks.find(|at| {
+            image.read_exact_at(&mut block, *at).expect("the disk image can be read");
+            content.starts_with(&block) && image.read_exact_at(&mut whole, *at).is_ok() && whole == content
+        })
     }
 
     /// Writes `content` at `offset`, growing the image when it must.

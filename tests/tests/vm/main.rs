@@ -1,0 +1,30 @@
+//! Holdfast in virtual machines: configuration in, behaviour out. One file for each thing it can do.
+
+mod bad_input;
+mod boot;
+mod corruption;
+mod kill;
+mod seed;
+mod state;
+mod upgrade;
+
+/// A web server and a service that only says hello, both of busybox.
+const WEB: &str = r#"#cloud-config
+hostname: harbour
+holdfast:
+  gate: {settle: 2s}
+services:
+  web:
+    image: busybox
+    network_mode: host
+    command: [sh, -c, "mkdir /www && echo Holdfast > /www/index.html && exec httpd -f -p 80 -h /www"]
+  hello:
+    image: busybox
+    network_mode: none
+    command: [sh, -c, "echo hello from $(hostname); exec sleep 100000"]
+    logging: {driver: console}
+"#;
+
+/// What a boot with [`WEB`] says when all is well.
+const WEB_RUNS: [&str; 3] =
+    ["holdfast: service web running", "holdfast: service hello running", "hello: hello from harbour"];
