@@ -41,13 +41,15 @@ pub(crate) fn main() -> ExitCode {
             let mut drivers = Drivers::open();
             drivers.stage(modules::Stage::Late);
             drivers.coldplug();
-            Ok(())
+            Ok(0)
         }
-        Some(GROW_STATE) => grow::run(args.get(1).map(Path::new)),
-        _ => Err(std::io::Error::other("this is PID 1's program; it does nothing when started by hand")),
+        Some(GROW_STATE) => grow::run(args.get(1).map(Path::new)).map(|()| 0),
+        _ => esp::run(name.unwrap_or_default(), args.get(1..).unwrap_or_default()).unwrap_or_else(|| {
+            Err(std::io::Error::other("this is PID 1's program; it does nothing when started by hand"))
+        }),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             console::warning(format_args!("{}: {error}", name.unwrap_or("init")));
             ExitCode::FAILURE

@@ -203,16 +203,17 @@ impl Supervisor {
         self.units.iter().any(|(id, unit)| *id != Id::Agent && matches!(unit.phase, Phase::Starting))
     }
 
-    /// Whether any service has been started as far as that its container runs.
-    pub(crate) fn has_started(&self) -> bool {
-        self.units.iter().any(|(id, unit)| *id != Id::Agent && unit.started)
-    }
-
     /// Since when every required service is good: running and not unhealthy, or ended with code 0. None when one is
     /// not; zero when there is none.
     pub(crate) fn steady_since(&self) -> Option<Duration> {
         let required = self.units.values().filter(|unit| unit.spec.required);
         required.map(Unit::good_since).try_fold(Duration::ZERO, |latest, since| Some(latest.max(since?)))
+    }
+
+    /// Since when a required service has failed for good.
+    pub(crate) fn failed_since(&self) -> Option<Duration> {
+        let failed = self.units.values().filter(|unit| unit.spec.required && unit.phase == Phase::Failed);
+        failed.map(|unit| unit.since).min()
     }
 
     /// Since when the agent is there: its process, and its word that it is ready.

@@ -1,0 +1,528 @@
+//! The event loop: the one place where PID 1 waits, and where what it decided is done.
+//!
+//! What happens becomes an event for the [`Supervisor`], what it answers is carried out here. Each turn of the loop
+//! waits, then asks every source without blocking. Architecture invariants:
+//!
+//! - nothing here returns an error: what fails is said on the console, or is an event;
+//! - there is one reaper, [`Runtime::reap`], and nobody else waits for a child;
+//! - what may not answer (disks beyond a small read, firmware, the ESP) is done by a child.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use plan::paths;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use rustix::system::{RebootCommand, reboot};
+use rustix::time::{ClockId, clock_gettime};
+use sys::kmsg::Level;
+use sys::process::{Child, Exit, Spawn, spawn};
+use sys::signals::{SIGCHLD, SIGINT, SIGPWR, SIGTERM, SignalFd};
+
+use crate::boot::Booted;
+use crate::gate::{self, Change, Gate, esp};
+use crate::recorder::FlightRecorder;
+use crate::shutdown::Kind;
+use crate::supervise::{Action, Event, Id, Supervisor, WATCHDOG_LIMIT};
+use crate::{console, late};
+use notify::Message;
+
+mod cgroup;
+mod generations;
+mod notify;
+mod power;
+mod status;
+
+/// How long what can wait waits for a plan whose services could be started before it.
+const LATE_LIMIT: Duration = Duration::from_secs(3);
+/// How long the image may take to be given up until the machine reboots without that: the boot loader then counts
+/// its tries down as for any other failure.
+const GIVE_UP_LIMIT: Duration = Duration::from_secs(20);
+/// The longest wait when a source of events could not be made and has to be asked instead.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// Datagrams that are read in one turn, so that a flood of them holds up nothing else.
+const DATAGRAMS: usize = 64;
+/// Panics in a row that are survived: more are no accident, and a reboot is better than a loop that does nothing.
+const PANICS: u32 = 10;
+
+/// Runs the node until somebody asks for its end.
+pub(crate) fn run(booted: Booted) -> Kind {
+    let mut runtime = Runtime::new(booted);
+    let mut panics = 0;
+    runtime.begin();
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| runtime.turn())) {
+            Ok(Some(kind)) => return kind,
+            Ok(None) => panics = 0,
+            Err(_) if panics < PANICS => panics += 1,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// A child that is not supervised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Helper {
+    Late,
+    Trial,
+    Bless,
+    GiveUp,
+}
+
+/// Everything that PID 1 holds while services run.
+#[derive(Debug)]
+struct Runtime {
+    booted: Booted,
+    begun: Duration,
+    supervisor: Supervisor,
+    gate: Gate,
+    recorder: FlightRecorder,
+    signals: Option<SignalFd>,
+    socket: Option<notify::Socket>,
+    /// Where programs complain; PID 1's own standard streams lead nowhere.
+    complaints: Option<File>,
+    buttons: Vec<File>,
+    running: BTreeMap<Id, Child>,
+    helpers: BTreeMap<i32, Helper>,
+    /// Cgroups that were killed and are not empty yet, by their `cgroup.events`.
+    ending: BTreeMap<Id, File>,
+    status: status::Publisher,
+    next_pet: Duration,
+    late: bool,
+    reboot_at: Option<Duration>,
+    shutdown: Option<Kind>,
+}
+
+impl Runtime {
+    fn new(booted: Booted) -> Self {
+        let now = now();
+        let report = |what, error: std::io::Error| console::error(format_args!("cannot {what}: {error}"));
+        let signals = SignalFd::new(&[SIGCHLD, SIGTERM, SIGINT, SIGPWR]);
+        let socket = notify::Socket::bind();
+        if let Err(error) = reboot(RebootCommand::CadOff) {
+            report("take over ctrl-alt-del", error.into());
+        }
+        let disk = booted.disk.as_ref();
+        let counted = if disk.is_some() && esp::is_possible() { None } else { Some(false) };
+        Self {
+            begun: now,
+            supervisor: Supervisor::new(now),
+            gate: Gate::new(now, counted),
+            recorder: FlightRecorder::open(disk.and_then(|disk| disk.recorder.as_deref())),
+            signals: signals.map_err(|error| report("listen to signals", error)).ok(),
+            socket: socket.map_err(|error| report("make the notify socket", error)).ok(),
+            complaints: File::options().write(true).open("/dev/kmsg").ok(),
+            buttons: Vec::new(),
+            running: BTreeMap::new(),
+            helpers: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            status: status::Publisher::default(),
+            next_pet: Duration::ZERO,
+            late: false,
+            reboot_at: None,
+            shutdown: None,
+            booted,
+        }
+    }
+
+    /// Starts the last committed plan, then the agent: what ran before runs again even when the agent does not.
+    fn begin(&mut self) {
+        let complain = |error: &generations::Error| {
+            console::error(format_args!("the last plan cannot be used: {}", console::chain(error)));
+        };
+        let plan =
+            generations::last_committed(Path::new(paths::GENERATIONS), self.booted.root_hash, complain);
+        if let Some(plan) = plan {
+            self.dispatch(Event::Plan(plan));
+        }
+        self.dispatch(Event::Agent);
+    }
+
+    /// Waits for something to happen and deals with it. Returns when a shutdown has come to its end.
+    fn turn(&mut self) -> Option<Kind> {
+        self.wait();
+        self.pet();
+        self.read_signals();
+        // What a process said before it ended is heard before its end.
+        let ended = self.reap();
+        self.read_messages();
+        for (pid, exit) in ended {
+            self.ended(pid, exit);
+        }
+        self.look_at_ending();
+        self.look_at_buttons();
+        if self.supervisor.deadline().is_some_and(|due| due <= now()) {
+            self.dispatch(Event::Tick);
+        }
+        self.look_at_gate();
+        self.start_late();
+        self.publish();
+        if self.supervisor.is_down() { self.shutdown.inspect(|_| self.close()) } else { None }
+    }
+
+    fn wait(&self) {
+        let sources = [self.signals.as_ref().map(AsFd::as_fd), self.socket.as_ref().map(AsFd::as_fd)];
+        let complete = sources.iter().all(Option::is_some);
+        let now = now();
+        let due = [
+            self.supervisor.deadline(),
+            self.status.due(),
+            self.gate.due(&self.facts(now)),
+            self.booted.watchdog.as_ref().map(|_| self.next_pet),
+            (!self.late).then_some(self.begun + LATE_LIMIT),
+            self.reboot_at,
+            (!complete).then_some(now + ASK_INTERVAL),
+        ];
+        let wait = due.into_iter().flatten().min().map(|due| due.saturating_sub(now));
+        let limit = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        let readable = sources.into_iter().flatten().chain(self.buttons.iter().map(AsFd::as_fd));
+        let mut fds: Vec<PollFd<'_>> =
+            readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        fds.extend(self.ending.values().map(|events| PollFd::new(events, PollFlags::PRI)));
+        // Interrupted or failed: the sources are asked all the same.
+        poll(&mut fds, limit.as_ref()).ok();
+    }
+
+    fn pet(&mut self) {
+        let now = now();
+        if let Some(watchdog) = self.booted.watchdog.as_ref().filter(|_| self.next_pet <= now) {
+            watchdog.pet();
+            self.next_pet = now + watchdog.interval();
+        }
+    }
+
+    fn read_signals(&mut self) {
+        while let Some(Ok(Some(signal))) = self.signals.as_ref().map(SignalFd::read) {
+            match signal.number {
+                SIGINT => self.request(Kind::Reboot, "ctrl-alt-del"),
+                SIGTERM | SIGPWR => self.request(Kind::PowerOff, "a signal"),
+                _ => {}
+            }
+        }
+    }
+
+    fn read_messages(&mut self) {
+        for _ in 0..DATAGRAMS {
+            let Some((sender, datagram)) = self.socket.as_ref().and_then(notify::Socket::receive) else {
+                return;
+            };
+            let unit = self.running.iter().find(|(_, child)| child.pid == sender).map(|(id, _)| id.clone());
+            let Some(id) = unit else { continue };
+            for message in notify::parse(&datagram) {
+                self.heard(&id, message);
+            }
+        }
+    }
+
+    fn heard(&mut self, id: &Id, message: Message) {
+        match message {
+            Message::Ready => self.dispatch(Event::Ready(id.clone())),
+            Message::Alive => self.dispatch(Event::Alive(id.clone())),
+            Message::Status(text) => self.dispatch(Event::Status(id.clone(), text)),
+            Message::Health(healthy) => self.dispatch(Event::Health(id.clone(), healthy)),
+            Message::Apply(_) | Message::Network | Message::Shutdown(_) if *id != Id::Agent => {
+                console::warning(format_args!("{id} asks for what only the agent may ask for: ignored"));
+            }
+            Message::Apply(number) => match generations::read(Path::new(paths::GENERATIONS), number) {
+                Ok(plan) => self.dispatch(Event::Plan(plan)),
+                Err(error) => {
+                    let why = console::chain(&error);
+                    self.say(Level::Error, &format!("generation {number} cannot be applied: {why}"));
+                }
+            },
+            Message::Network => self.dispatch(Event::Network),
+            Message::Shutdown(kind) => self.request(kind, "the agent"),
+        }
+    }
+
+    /// The reaper.
+    fn reap(&self) -> Vec<(i32, Exit)> {
+        std::iter::from_fn(|| sys::process::reap().ok().flatten()).collect()
+    }
+
+    fn ended(&mut self, pid: i32, exit: Exit) {
+        let unit = self.running.iter().find(|(_, child)| child.pid == pid).map(|(id, _)| id.clone());
+        if let Some(id) = unit {
+            self.running.remove(&id);
+            self.dispatch(Event::Exited(id, exit));
+        } else if let Some(helper) = self.helpers.remove(&pid) {
+            self.helper_ended(helper, exit);
+        }
+    }
+
+    fn look_at_ending(&mut self) {
+        let empty: Vec<Id> = self
+            .ending
+            .iter()
+            .filter(|(_, events)| cgroup::is_empty(events))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in empty {
+            self.ending.remove(&id);
+            cgroup::remove(&cgroup::unit(&id));
+            self.dispatch(Event::Empty(id));
+        }
+    }
+
+    fn look_at_buttons(&mut self) {
+        let mut pressed = false;
+        self.buttons.retain(|button| {
+            let state = power::was_pressed(button);
+            pressed |= state == Some(true);
+            state.is_some()
+        });
+        if pressed {
+            self.request(Kind::PowerOff, "the power button");
+        }
+    }
+
+    /// Hands an event to the supervisor and does what it answers, and what follows from that.
+    fn dispatch(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in self.supervisor.step(event, now()) {
+                events.extend(self.act(action));
+            }
+        }
+        self.status.changed();
+    }
+
+    /// Carries out one action; what comes of it at once is the next event.
+    fn act(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Say(level, text) => self.say(level, &text),
+            Action::Start(id) => {
+                let started = self.start(&id);
+                return started.err().map(|error| Event::NotStarted(id, error.to_string()));
+            }
+            Action::Terminate(id) => self.signal(&id, Signal::TERM),
+            Action::Kill(id) => match cgroup::kill(&cgroup::unit(&id)) {
+                Ok(events) if !cgroup::is_empty(&events) => {
+                    self.ending.insert(id, events);
+                }
+                Ok(_) => {
+                    cgroup::remove(&cgroup::unit(&id));
+                    return Some(Event::Empty(id));
+                }
+                Err(error) => {
+                    if error.kind() != std::io::ErrorKind::NotFound {
+                        self.say(Level::Warning, &format!("cannot kill the cgroup of {id}: {error}"));
+                    }
+                    self.signal(&id, Signal::KILL);
+                    return Some(Event::Empty(id));
+                }
+            },
+        }
+        None
+    }
+
+    fn start(&mut self, id: &Id) -> std::io::Result<()> {
+        let cgroup = cgroup::prepare(id)?;
+        let bundle = self.supervisor.bundle(id).map(Path::to_owned).unwrap_or_default();
+        let watchdog = WATCHDOG_LIMIT.as_micros().to_string();
+        let mut env = vec![("NOTIFY_SOCKET", paths::NOTIFY), ("PATH", "/usr/sbin:/usr/bin")];
+        let (program, args) = match id {
+            Id::Agent => {
+                env.push(("WATCHDOG_USEC", &watchdog));
+                (paths::AGENT, vec![])
+            }
+            Id::Service(_) => (paths::SHIM, vec![OsStr::new("run"), bundle.as_os_str()]),
+        };
+        let complaints = self.complaints.as_ref().map(AsFd::as_fd);
+        let child = spawn(&Spawn {
+            program: Path::new(program),
+            args: &args,
+            env: &env,
+            cgroup: Some(cgroup.as_fd()),
+            stdio: [None, complaints, complaints],
+        })?;
+        self.running.insert(id.clone(), child);
+        Ok(())
+    }
+
+    fn signal(&self, id: &Id, signal: Signal) {
+        if let Some(child) = self.running.get(id) {
+            // It may have ended a moment ago.
+            pidfd_send_signal(&child.pidfd, signal).ok();
+        }
+    }
+
+    /// Starts this program as a child for work that may block.
+    fn help(&mut self, helper: Helper, name: &str, args: &[&OsStr]) -> bool {
+        let cgroup = cgroup::open(&cgroup::system(name)).ok();
+        let args: Vec<&OsStr> = [OsStr::new(name)].into_iter().chain(args.iter().copied()).collect();
+        let child = spawn(&Spawn {
+            program: Path::new(paths::INIT),
+            args: &args,
+            env: &[],
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+            stdio: [None; 3],
+        });
+        match child {
+            Ok(child) => self.helpers.insert(child.pid, helper).is_none(),
+            Err(error) => {
+                self.say(Level::Error, &format!("cannot start init {name}: {error}"));
+                false
+            }
+        }
+    }
+
+    /// Starts what can wait as soon as the plan's first services run, or there is nothing to wait for.
+    fn start_late(&mut self) {
+        let settled = self.supervisor.generation().is_some() && !self.supervisor.is_starting();
+        if !self.late && (settled || self.begun + LATE_LIMIT <= now()) {
+            self.late = true;
+            let children = late::start(&self.booted);
+            self.helpers.extend(children.into_iter().map(|child| (child.pid, Helper::Late)));
+        }
+    }
+
+    fn helper_ended(&mut self, helper: Helper, exit: Exit) {
+        match helper {
+            Helper::Late => {
+                if self.buttons.is_empty() {
+                    self.buttons = power::open_buttons();
+                }
+                if self.gate.counted().is_none() && !self.helpers.values().any(|h| *h == Helper::Trial) {
+                    self.help(Helper::Trial, esp::TRIAL, &[]);
+                }
+            }
+            Helper::Trial => match exit {
+                Exit::Code(0) => {
+                    self.gate.set_counted(true);
+                    self.milestone("trial");
+                }
+                Exit::Code(code) if code == i32::from(esp::UNCOUNTED) => self.gate.set_counted(false),
+                // Its driver may come with what has not ended yet.
+                _ if self.helpers.values().any(|h| *h == Helper::Late) => {}
+                _ => self.gate.set_counted(false),
+            },
+            Helper::Bless => match exit {
+                Exit::Code(0) => self.milestone("blessed"),
+                Exit::Code(code) if code == i32::from(esp::UNCOUNTED) => {}
+                _ => self.say(Level::Error, "this version works, but that could not be written down"),
+            },
+            Helper::GiveUp => self.reboot_at = Some(now()),
+        }
+    }
+
+    fn facts(&self, now: Duration) -> gate::Facts {
+        gate::Facts {
+            now,
+            settings: self.supervisor.gate(),
+            steady_since: self.supervisor.steady_since(),
+            failed_since: self.supervisor.failed_since(),
+            agent: self.supervisor.agent_since(),
+        }
+    }
+
+    fn look_at_gate(&mut self) {
+        if self.shutdown.is_none() {
+            let slots = self.recorder.slots().zip(self.booted.disk.as_ref().map(|disk| disk.slot));
+            match self.gate.judge(&self.facts(now()), slots) {
+                None => {}
+                Some(Change::Passed) => self.bless(),
+                Some(Change::Missed) => {
+                    self.say(
+                        Level::Warning,
+                        "the services did not come up in time; there is no other version to go back to",
+                    );
+                    self.recorder.forgive();
+                }
+                Some(Change::FallBack) => self.fall_back(),
+            }
+        }
+        if self.reboot_at.is_some_and(|at| at <= now()) {
+            self.reboot_at = None;
+            self.begin_shutdown(Kind::Reboot);
+        }
+    }
+
+    fn bless(&mut self) {
+        self.status.changed();
+        let Some(disk) = self.booted.disk.clone() else { return };
+        let slot = OsString::from(disk.slot.to_string());
+        let args = [slot, disk.recorder.unwrap_or_default().into(), disk.esp.unwrap_or_default().into()];
+        let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
+        self.help(Helper::Bless, esp::BLESS, &args);
+    }
+
+    /// Makes the boot loader choose the other slot, and reboots. The boot stays counted as failed.
+    fn fall_back(&mut self) {
+        self.say(Level::Error, "the services did not come up in time: going back to the other version");
+        self.milestone("fallback");
+        let esp = self.booted.disk.as_ref().and_then(|disk| disk.esp.clone()).unwrap_or_default();
+        let started = self.help(Helper::GiveUp, esp::GIVE_UP, &[esp.as_os_str()]);
+        self.reboot_at = Some(if started { now() + GIVE_UP_LIMIT } else { now() });
+    }
+
+    /// Somebody asks for the end of this boot.
+    fn request(&mut self, kind: Kind, who: &str) {
+        if self.shutdown.is_none() {
+            self.say(Level::Notice, &format!("{kind:?} asked for by {who}"));
+            if self.gate.state() != gate::State::FallingBack {
+                self.recorder.forgive();
+            }
+            self.begin_shutdown(kind);
+        }
+    }
+
+    fn begin_shutdown(&mut self, kind: Kind) {
+        if self.shutdown.is_none() {
+            self.shutdown = Some(kind);
+            self.dispatch(Event::Shutdown);
+        }
+    }
+
+    /// The last thing before the machine is left to `shutdown::finish`.
+    fn close(&self) {
+        if let Some(watchdog) = &self.booted.watchdog {
+            watchdog.pet();
+        }
+        self.recorder.sync();
+    }
+
+    fn publish(&mut self) {
+        let now = now();
+        if self.status.due().is_some_and(|due| due <= now) {
+            let pid = |id: &Id| self.running.get(id).map(|child| child.pid);
+            if let Err(error) = status::write(&self.supervisor, self.gate.state().name(), pid) {
+                console::warning(format_args!("cannot write {}: {error}", paths::STATUS));
+            }
+            self.status.published(now);
+        }
+    }
+
+    /// A stage of the boot that comes after its end.
+    fn milestone(&mut self, name: &str) {
+        self.booted.trace.reached(name);
+        self.recorder.note(&format!("boot {name}"));
+        if let Err(error) = self.booted.trace.save() {
+            console::warning(format_args!("cannot write {}: {error}", paths::BOOT_TRACE));
+        }
+        self.status.changed();
+    }
+
+    /// Says something on the console, and what somebody may look for after a crash in the recorder.
+    fn say(&mut self, level: Level, text: &str) {
+        match level {
+            Level::Error => console::error(text),
+            Level::Warning => console::warning(text),
+            Level::Notice | Level::Info => console::notice(text),
+        }
+        if level <= Level::Warning {
+            self.recorder.note(text);
+        }
+    }
+}
+
+/// Time since the kernel started.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

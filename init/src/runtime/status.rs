@@ -1,0 +1,84 @@
+//! `paths::STATUS`: what PID 1 knows of its units, for everybody else. Replaced whole, so that a reader always sees
+//! one state of affairs; it lies in memory, so writing it cannot block.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use plan::paths;
+use serde::Serialize;
+
+use crate::supervise::{Id, Supervisor};
+
+/// The least time between two versions: a service in a crash loop must not keep PID 1 busy with writing.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// When to publish again.
+#[derive(Debug, Default)]
+pub(super) struct Publisher {
+    dirty: bool,
+    last: Option<Duration>,
+}
+
+impl Publisher {
+    /// Something may have changed.
+    pub(super) fn changed(&mut self) {
+        self.dirty = true;
+    }
+
+    /// When the next version is due.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.dirty.then(|| self.last.map_or(Duration::ZERO, |last| last + INTERVAL))
+    }
+
+    /// The next version has been written.
+    pub(super) fn published(&mut self, now: Duration) {
+        *self = Self { dirty: false, last: Some(now) };
+    }
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    generation: Option<u64>,
+    gate: &'a str,
+    agent: Option<Unit<'a>>,
+    services: BTreeMap<&'a str, Unit<'a>>,
+}
+
+#[derive(Serialize)]
+struct Unit<'a> {
+    state: &'a str,
+    pid: Option<i32>,
+    restarts: u32,
+    exit: Option<i32>,
+    /// Time since boot at which it came into this state.
+    since_ms: u64,
+    status: &'a str,
+}
+
+/// Writes what is true now. `gate` is `pending`, `passed` or `missed`.
+pub(super) fn write(supervisor: &Supervisor, gate: &str, pid: impl Fn(&Id) -> Option<i32>) -> io::Result<()> {
+    let mut status =
+        Status { generation: supervisor.generation(), gate, agent: None, services: BTreeMap::new() };
+    for (id, view) in supervisor.view() {
+        let unit = Unit {
+            state: view.state,
+            pid: pid(id),
+            restarts: view.restarts,
+            exit: view.exit,
+            since_ms: u64::try_from(view.since.as_millis()).unwrap_or(u64::MAX),
+            status: view.status,
+        };
+        match id {
+            Id::Agent => status.agent = Some(unit),
+            Id::Service(name) => {
+                status.services.insert(name.as_str(), unit);
+            }
+        }
+    }
+    let new = Path::new(paths::STATUS).with_extension("new");
+    fs::write(&new, serde_json::to_vec(&status)?)?;
+    fs::rename(new, paths::STATUS)
+}
