@@ -1,0 +1,117 @@
+//! What Linux isolates a container with: mounts, namespaces, devices, masked paths, limits.
+
+use std::path::Path;
+
+use config::{Network, Service};
+use plan::{ServiceName, paths};
+use serde_json::{Value, json};
+
+/// Processes and threads in one container: enough for any server, too few for a fork bomb to take all of the
+/// kernel's 32,768 process ids.
+const MAX_PROCESSES: u64 = 8192;
+
+/// Docker's character devices by major and minor number: null, zero, full, random, urandom, tty, console, ptmx, and
+/// the pseudo-terminals (all minors). See the kernel's admin-guide/devices.txt.
+const DEVICES: [(u32, Option<u32>); 9] = [
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (136, None),
+];
+
+/// What containers neither see nor need of /proc and /sys (Docker's list).
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// What they may read (Docker's list).
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// `mounts` of the runtime-spec, in order.
+pub(crate) fn mounts(service: &Service) -> Value {
+    // A privileged container administers the host: it may change sysctls and the cgroups below its own.
+    let kernel: &[&str] = if service.privileged { &[] } else { &["ro"] };
+    let with = |options: &[&'static str]| [options, kernel].concat();
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &with(&["nosuid", "noexec", "nodev"])),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["nosuid", "noexec", "nodev", "relatime"])),
+    ];
+    if service.network == Network::Host {
+        for file in ["/etc/hosts", "/etc/resolv.conf"] {
+            mounts.push(mount(file, "bind", file, &["bind", "ro", "nosuid", "noexec", "nodev"]));
+        }
+    }
+    mounts.into()
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": kind, "source": source, "options": options })
+}
+
+/// `linux` of the runtime-spec.
+pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> Value {
+    let mut linux = json!({
+        "cgroupsPath": Path::new("/").join(paths::SERVICES_SLICE).join(name.as_str()).join("container"),
+        "namespaces": namespaces(service),
+        "resources": { "devices": devices(service), "pids": { "limit": MAX_PROCESSES } },
+    });
+    if !service.privileged {
+        linux["maskedPaths"] = json!(MASKED);
+        linux["readonlyPaths"] = json!(READ_ONLY);
+        if !seccomp.is_null() {
+            linux["seccomp"] = seccomp.clone();
+        }
+    }
+    linux
+}
+
+fn namespaces(service: &Service) -> Value {
+    let mut kinds = vec!["cgroup", "ipc", "mount", "uts"];
+    if !service.host_pid {
+        kinds.push("pid");
+    }
+    if service.network == Network::None {
+        kinds.push("network");
+    }
+    kinds.into_iter().map(|kind| json!({ "type": kind })).collect()
+}
+
+fn devices(service: &Service) -> Value {
+    if service.privileged {
+        return json!([{ "allow": true, "access": "rwm" }]);
+    }
+    let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
+    for (major, minor) in DEVICES {
+        let mut rule = json!({ "allow": true, "type": "c", "major": major, "access": "rwm" });
+        if let Some(minor) = minor {
+            rule["minor"] = minor.into();
+        }
+        rules.push(rule);
+    }
+    rules.into()
+}
