@@ -5,12 +5,19 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod cpio;
+mod disk;
+mod esp;
+mod glob;
 mod hash;
 mod images;
 mod inspect;
 mod install;
 mod packages;
+mod progress;
+mod project;
 mod run;
+mod uki;
 
 /// Build, boot, install and inspect Holdfast images.
 #[derive(Parser)]

@@ -46,6 +46,23 @@ impl Package {
         }
         bail!("{} is not a Debian package: it has no data.tar", self.path.display())
     }
+
+    /// The content of those regular files among `paths` (without `./`) that the package has.
+    pub(crate) fn files(&self, paths: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
+        self.with_data(|tar| {
+            let mut files = BTreeMap::new();
+            for entry in tar::Archive::new(tar).entries()? {
+                let mut entry = entry?;
+                let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+                if entry.header().entry_type().is_file() && paths.contains(&path.as_str()) {
+                    let mut content = Vec::new();
+                    entry.read_to_end(&mut content)?;
+                    files.insert(path, content);
+                }
+            }
+            Ok(files)
+        })
+    }
 }
 
 /// One line of the lock file.

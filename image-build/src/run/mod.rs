@@ -212,7 +212,7 @@ fn direct_boot(dir: &Path, extra: &str) -> anyhow::Result<Boot> {
 }
 
 /// A size in bytes with an optional binary suffix.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
     let shift = match text.get(digits.len()..) {
         Some("") => 0,

@@ -68,9 +68,13 @@ impl Drivers {
     }
 }
 
+/// The kernel unpacks the file itself (`include/uapi/linux/module.h`).
+const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
+
 fn insert(module: &Module) -> std::io::Result<()> {
     let file = File::open(Path::new(paths::MODULES).join(&module.file))?;
-    match rustix::system::finit_module(&file, c"", 0) {
+    let flags = if module.file.ends_with(".xz") { MODULE_INIT_COMPRESSED_FILE } else { 0 };
+    match rustix::system::finit_module(&file, c"", flags) {
         Err(rustix::io::Errno::EXIST) => Ok(()),
         result => Ok(result?),
     }

@@ -4,8 +4,8 @@
 //! are little endian: magic `HFSPARSE`, u32 version (1), u32 block size (4096), u64 blocks of the whole image, u64
 //! number of records, then that many records of a u64 block number (ascending) and 4096 bytes.
 //!
-//! It must never panic, whatever a file holds. Blocks that are not recorded are zero in the image: the writer of a
-//! device that may hold old data decides whether that matters (ext4 with lazily initialised tables does not ask).
+//! It must never panic, whatever a file holds. Blocks that are not recorded are zero in the image, and have to be zero
+//! on the device: an old journal in that place could be taken for one of the new file system and be replayed.
 
 #![warn(missing_docs)]
 #![cfg_attr(

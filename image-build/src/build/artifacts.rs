@@ -1,0 +1,100 @@
+//! The output directory, and `manifest.json`, which says what is in it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::hash;
+
+/// `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BuildManifest {
+    /// The version.
+    pub(crate) version: String,
+    /// The root's hash.
+    pub(crate) root_hash: String,
+    /// Seconds since the epoch that the artifacts carry.
+    pub(crate) source_date_epoch: u64,
+    /// Release of the kernel.
+    pub(crate) kernel: String,
+    /// The artifacts by their path in the output directory.
+    pub(crate) artifacts: BTreeMap<String, Artifact>,
+    /// Versions of the Debian packages by name.
+    pub(crate) packages: BTreeMap<String, String>,
+}
+
+/// One artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Artifact {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// SHA-256, hex.
+    pub(crate) sha256: String,
+}
+
+/// The output directory.
+#[derive(Debug)]
+pub(crate) struct Output {
+    folder: PathBuf,
+    artifacts: BTreeMap<String, Artifact>,
+}
+
+impl Output {
+    /// Makes the directory when it is not there.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        for folder in [folder.join("direct"), folder.join("netboot"), folder.join("bin")] {
+            fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Ok(Self { folder: folder.to_owned(), artifacts: BTreeMap::new() })
+    }
+
+    /// Where an artifact is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Lets `make` write an artifact; only when it is whole does it take its name.
+    pub(crate) fn make(&mut self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let (path, new) = (self.path(name), self.folder.join(format!("{name}.new")));
+        make(&new).with_context(|| format!("cannot make {}", path.display()))?;
+        let (size, sha256) = (fs::metadata(&new)?.len(), hash::sha256_file(&new)?);
+        fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        self.artifacts.insert(name.to_owned(), Artifact { size, sha256 });
+        Ok(())
+    }
+
+    /// Writes an artifact through a stream.
+    pub(crate) fn stream(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        self.make(name, |path| {
+            let mut out = BufWriter::new(File::create(path)?);
+            write(&mut out)?;
+            Ok(out.flush()?)
+        })
+    }
+
+    /// Writes an artifact.
+    pub(crate) fn write(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        self.stream(name, |out| Ok(out.write_all(content)?))
+    }
+
+    /// What has been made.
+    pub(crate) fn artifacts(&self) -> &BTreeMap<String, Artifact> {
+        &self.artifacts
+    }
+
+    /// Writes `manifest.json`.
+    pub(crate) fn write_manifest(&self, manifest: &BuildManifest) -> Result<()> {
+        let path = self.path("manifest.json");
+        let mut text = serde_json::to_vec_pretty(manifest)?;
+        text.push(b'\n');
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}

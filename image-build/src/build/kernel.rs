@@ -1,0 +1,236 @@
+//! The kernel package: its image, its modules, and the index that says what needs what.
+//!
+//! The modules say themselves what they need and which devices they serve (`.modinfo`), so no depmod is run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use anyhow::{Context, Result, bail, ensure};
+use modules::{Index, Module, Stage};
+
+use super::manifest::Manifest;
+use crate::glob;
+use crate::packages::Package;
+
+/// A kernel with the modules that an image takes.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// `uname -r`.
+    pub(crate) release: String,
+    /// The bootable image.
+    pub(crate) image: Vec<u8>,
+    /// The package's modules by name: compressed by xz, as they came.
+    packed: BTreeMap<String, Vec<u8>>,
+}
+
+/// Files of `/usr/lib/modules`, the index among them.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+
+/// What a module says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Modinfo {
+    depends: Vec<String>,
+    aliases: Vec<String>,
+}
+
+impl Kernel {
+    /// Reads the kernel package.
+    pub(crate) fn read(package: &Package, image_pattern: &str) -> Result<Self> {
+        let (mut image, mut release, mut packed) = (None, None, BTreeMap::new());
+        package.with_data(|tar| {
+            for entry in tar::Archive::new(tar).entries()? {
+                let mut entry = entry?;
+                let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+                let mut content = Vec::new();
+                if glob::matches(image_pattern, &path) {
+                    entry.read_to_end(&mut content)?;
+                    release = glob_rest(image_pattern, &path);
+                    image = Some(content);
+                } else if let Some(name) = path.strip_suffix(".ko.xz") {
+                    entry.read_to_end(&mut content)?;
+                    let name = name.rsplit('/').next().unwrap_or(name);
+                    packed.insert(name.replace('-', "_"), content);
+                }
+            }
+            Ok(())
+        })?;
+        let absent = || format!("package {} has no {image_pattern}", package.name);
+        Ok(Self { release: release.with_context(absent)?, image: image.with_context(absent)?, packed })
+    }
+
+    /// The module files of the root and of the initrd.
+    pub(crate) fn module_files(&self, manifest: &Manifest) -> Result<(Files, Files)> {
+        let modules = &manifest.modules;
+        let none = BTreeSet::new();
+        let stages = &modules.stages;
+        let demanded = modules.demand.initrd.iter().chain(&modules.demand.packed);
+        let in_root = demanded.clone().chain(&modules.demand.root).chain(stages.values().flatten());
+        let root = self.collect(stages.clone(), in_root, &none)?;
+        let needed_plain = modules.demand.initrd.iter().chain(stages.get(&Stage::Root).into_iter().flatten());
+        let plain: BTreeSet<String> = self.closure(needed_plain.clone())?.into_keys().collect();
+        let stages = stages.clone().into_iter().filter(|(stage, _)| *stage == Stage::Root).collect();
+        let all = self.closure(demanded.chain(needed_plain))?;
+        let packed = all.keys().filter(|name| !plain.contains(*name)).cloned().collect();
+        let initrd = self.collect(stages, all.keys(), &packed)?;
+        Ok((root, initrd))
+    }
+
+    /// Files for `names` and what they need; those in `packed` stay compressed.
+    fn collect<'a>(
+        &self,
+        stages: BTreeMap<Stage, Vec<String>>,
+        names: impl IntoIterator<Item = &'a String>,
+        packed: &BTreeSet<String>,
+    ) -> Result<Files> {
+        let infos = self.closure(names)?;
+        let mut index = Index { kernel: self.release.clone(), stages, ..Index::default() };
+        let mut files = Files::new();
+        for (name, info) in &infos {
+            let keep = packed.contains(name);
+            let file = format!("{name}.ko{}", if keep { ".xz" } else { "" });
+            files.insert(file.clone(), if keep { self.packed(name)?.to_vec() } else { self.unpack(name)? });
+            let mut needs = Vec::new();
+            order(&infos, name, &mut needs);
+            needs.retain(|needed| needed != name);
+            // What a stage loads anyway need not be found by device.
+            let staged = index.stages.values().flatten().any(|staged| staged == name);
+            let aliases = if staged { Vec::new() } else { info.aliases.clone() };
+            index.modules.insert(name.clone(), Module { file, needs, aliases });
+        }
+        files.insert("index.json".to_owned(), serde_json::to_vec(&index)?);
+        Ok(files)
+    }
+
+    /// What each of `names`, and each module that they need, says of itself.
+    fn closure<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<BTreeMap<String, Modinfo>> {
+        let mut infos = BTreeMap::new();
+        let mut wanted: Vec<String> = names.into_iter().cloned().collect();
+        while let Some(name) = wanted.pop() {
+            if infos.contains_key(&name) {
+                continue;
+            }
+            let info = modinfo(&self.unpack(&name)?).with_context(|| format!("cannot read module {name}"))?;
+            wanted.extend(info.depends.iter().cloned());
+            infos.insert(name, info);
+        }
+        Ok(infos)
+    }
+
+    fn packed(&self, name: &str) -> Result<&[u8]> {
+        let found = self.packed.get(name).map(Vec::as_slice);
+        found.with_context(|| format!("kernel {} has no module {name}", self.release))
+    }
+
+    fn unpack(&self, name: &str) -> Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        liblzma::read::XzDecoder::new(self.packed(name)?)
+            .read_to_end(&mut plain)
+            .with_context(|| format!("cannot unpack module {name}"))?;
+        Ok(plain)
+    }
+}
+
+/// What the one `*` at the end of `pattern` stands for in `path`.
+fn glob_rest(pattern: &str, path: &str) -> Option<String> {
+    path.strip_prefix(pattern.strip_suffix('*')?).map(str::to_owned)
+}
+
+/// Adds `name` to `done` behind everything that it needs.
+fn order(infos: &BTreeMap<String, Modinfo>, name: &str, done: &mut Vec<String>) {
+    for needed in infos.get(name).into_iter().flat_map(|info| &info.depends) {
+        if !done.contains(needed) {
+            order(infos, needed, done);
+        }
+    }
+    if !done.iter().any(|there| there == name) {
+        done.push(name.to_owned());
+    }
+}
+
+/// Reads the `.modinfo` section of a module: a 64-bit little-endian ELF file with NUL-separated `key=value` texts.
+fn modinfo(elf: &[u8]) -> Result<Modinfo> {
+    let number = |offset: usize, bytes: usize| -> Result<usize> {
+        let field = elf.get(offset..).and_then(|rest| rest.get(..bytes)).context("it is cut off")?;
+        let value = field.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        usize::try_from(value).context("it is too large")
+    };
+    ensure!(elf.starts_with(b"\x7fELF\x02\x01"), "it is no 64-bit little-endian ELF file");
+    let (table, entry, count, names) =
+        (number(0x28, 8)?, number(0x3a, 2)?, number(0x3c, 2)?, number(0x3e, 2)?);
+    let section = |i: usize| -> Result<(usize, &[u8])> {
+        let header = i.checked_mul(entry).and_then(|at| at.checked_add(table)).context("it is too large")?;
+        let (name, start, size) = (number(header, 4)?, number(header + 0x18, 8)?, number(header + 0x20, 8)?);
+        Ok((name, elf.get(start..).and_then(|rest| rest.get(..size)).unwrap_or_default()))
+    };
+    let names = section(names)?.1;
+    for i in 0..count {
+        let (name, content) = section(i)?;
+        if names.get(name..).is_some_and(|name| name.starts_with(b".modinfo\0")) {
+            return Ok(parse_modinfo(&String::from_utf8_lossy(content)));
+        }
+    }
+    bail!("it has no .modinfo section")
+}
+
+fn parse_modinfo(text: &str) -> Modinfo {
+    let mut info = Modinfo::default();
+    for (key, value) in text.split('\0').filter_map(|field| field.split_once('=')) {
+        match key {
+            "depends" => {
+                info.depends.extend(value.split(',').filter(|n| !n.is_empty()).map(|n| n.replace('-', "_")))
+            }
+            "alias" => info.aliases.push(value.to_owned()),
+            _ => {}
+        }
+    }
+    info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_module_says_of_itself_is_read() {
+        let text = "license=GPL\0alias=pci:v*\0depends=dm-mod,reed_solomon\0\0alias=dm-verity\0name=x\0";
+        let info = parse_modinfo(text);
+        assert_eq!(info.depends, ["dm_mod", "reed_solomon"]);
+        assert_eq!(info.aliases, ["pci:v*", "dm-verity"]);
+    }
+
+    #[test]
+    fn an_elf_section_is_found_by_name() {
+        let mut elf = vec![0; 64];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        let strings = b"\0.modinfo\0";
+        let content = b"depends=a\0";
+        elf.extend(strings);
+        elf.extend(content);
+        elf[0x28] = u8::try_from(elf.len()).unwrap();
+        (elf[0x3a], elf[0x3c], elf[0x3e]) = (64, 2, 0);
+        for (name, start, size) in [(0_u8, 64_u8, strings.len()), (1, 74, content.len())] {
+            let mut header = [0; 64];
+            (header[0], header[0x18], header[0x20]) = (name, start, u8::try_from(size).unwrap());
+            elf.extend(header);
+        }
+        assert_eq!(modinfo(&elf).unwrap().depends, ["a"]);
+        assert!(modinfo(&elf[..80]).is_err());
+        assert!(modinfo(b"\x7fELF\x01\x01").is_err());
+    }
+
+    #[test]
+    fn what_is_needed_is_ordered() {
+        let info = |depends: &[&str]| Modinfo {
+            depends: depends.iter().map(|s| (*s).to_owned()).collect(),
+            aliases: Vec::new(),
+        };
+        let infos = BTreeMap::from([
+            ("a".to_owned(), info(&["b", "c"])),
+            ("b".to_owned(), info(&["c"])),
+            ("c".to_owned(), info(&[])),
+        ]);
+        let mut done = Vec::new();
+        order(&infos, "a", &mut done);
+        assert_eq!(done, ["c", "b", "a"]);
+    }
+}

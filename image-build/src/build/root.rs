@@ -1,0 +1,170 @@
+//! Puts the root together, by the manifest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use plan::paths;
+
+use super::identity::Identity;
+use super::kernel::Files;
+use super::manifest::{FileRule, Manifest, PackageRule};
+use super::tree::{Content, Node, Tree};
+use crate::packages::Package;
+
+/// What the root is made of, beside the manifest.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    /// The folder of the manifest.
+    pub(crate) folder: &'a Path,
+    /// The packages of the manifest's rules, in their order.
+    pub(crate) packages: &'a [Package],
+    /// Our binaries by the manifest's names for them.
+    pub(crate) binaries: &'a BTreeMap<String, PathBuf>,
+    /// Files of the module directory.
+    pub(crate) modules: Files,
+    /// The empty state file system.
+    pub(crate) state_template: Vec<u8>,
+    /// User-data to bake in.
+    pub(crate) user_data: Option<Vec<u8>>,
+    /// An image store to bake in.
+    pub(crate) images: Option<&'a Path>,
+}
+
+/// The root's tree, checked against the manifest.
+pub(crate) fn assemble(manifest: &Manifest, identity: &Identity, parts: Parts<'_>) -> Result<Tree> {
+    let mut tree = Tree::default();
+    for directory in &manifest.directories {
+        tree.add(directory, Node::Directory)?;
+    }
+    for (name, target) in &manifest.binaries {
+        let from = parts.binaries.get(name).with_context(|| format!("binary {name} is missing"))?;
+        tree.add(target, Node::File { content: Content::Copy(from.clone()), executable: true })?;
+    }
+    for (file, target) in &manifest.files {
+        let from = parts.folder.join(file);
+        let content = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        tree.add_file(target, content)?;
+    }
+    for (path, target) in &manifest.links {
+        tree.add(path, Node::Link(target.clone()))?;
+    }
+    for (rule, package) in manifest.packages.iter().zip(parts.packages) {
+        add_package(&mut tree, rule, package).with_context(|| format!("package {}", package.name))?;
+    }
+    for (name, content) in parts.modules {
+        tree.add_file(&below_root(paths::MODULES, &name), content)?;
+    }
+    tree.add_file(&below_root(paths::ETC_SKELETON, "os-release"), identity.os_release().into_bytes())?;
+    tree.add_file(paths::RELEASE.trim_start_matches('/'), identity.release_json()?)?;
+    tree.add_file(paths::STATE_TEMPLATE.trim_start_matches('/'), parts.state_template)?;
+    if let Some(user_data) = parts.user_data {
+        tree.add_file(paths::BAKED_USER_DATA.trim_start_matches('/'), user_data)?;
+    }
+    if let Some(store) = parts.images {
+        add_folder(&mut tree, store, paths::BAKED_IMAGES.trim_start_matches('/'))?;
+    }
+    for folder in ["etc"] {
+        check_folder(manifest, parts.folder, folder)?;
+    }
+    tree.check_listed(manifest)?;
+    Ok(tree)
+}
+
+fn below_root(folder: &str, name: &str) -> String {
+    format!("{}/{name}", folder.trim_start_matches('/'))
+}
+
+/// Adds what the rules take from a package. A rule that takes nothing is an error.
+fn add_package(tree: &mut Tree, rule: &PackageRule, package: &Package) -> Result<()> {
+    let mut taken = vec![0; rule.files.len()];
+    let mut joined: BTreeMap<&str, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+    package.with_data(|tar| {
+        for entry in tar::Archive::new(tar).entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+            let Some((index, file, target)) = first_rule(rule, &path) else { continue };
+            let node = match entry.header().entry_type() {
+                tar::EntryType::Directory => continue,
+                tar::EntryType::Regular => {
+                    let mut content = Vec::new();
+                    entry.read_to_end(&mut content)?;
+                    if file.magic.as_ref().is_some_and(|magic| !content.starts_with(magic.as_bytes())) {
+                        continue;
+                    }
+                    if file.joined {
+                        joined.entry(&file.to).or_default().insert(path, content);
+                        taken[index] += 1;
+                        continue;
+                    }
+                    Node::File { content: Content::Bytes(content), executable: file.executable }
+                }
+                tar::EntryType::Symlink => {
+                    let link = entry.link_name()?.context("a symbolic link has no target")?;
+                    Node::Link(link.to_string_lossy().into_owned())
+                }
+                other => bail!("{path} is of a kind that the root does not take: {other:?}"),
+            };
+            tree.add(&target, node)?;
+            taken[index] += 1;
+        }
+        Ok(())
+    })?;
+    for (target, parts) in joined {
+        tree.add_file(target, join_lines(parts.into_values()))?;
+    }
+    for (file, count) in rule.files.iter().zip(taken) {
+        ensure!(count > 0, "it has nothing for {}", file.to);
+    }
+    Ok(())
+}
+
+/// The first of a package's rules that takes `path`, with the path in the root.
+fn first_rule<'a>(rule: &'a PackageRule, path: &str) -> Option<(usize, &'a FileRule, String)> {
+    rule.files.iter().enumerate().find_map(|(index, file)| Some((index, file, file.target(path)?)))
+}
+
+/// Texts one after the other, each with a line end at its end.
+fn join_lines(parts: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut all = Vec::new();
+    for part in parts {
+        all.extend_from_slice(&part);
+        if !part.ends_with(b"\n") {
+            all.push(b'\n');
+        }
+    }
+    all
+}
+
+/// Adds a folder of this machine with everything below it.
+fn add_folder(tree: &mut Tree, from: &Path, to: &str) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let target = format!("{to}/{}", entry.file_name().to_string_lossy());
+        match entry.file_type()?.is_dir() {
+            true => add_folder(tree, &entry.path(), &target)?,
+            false => {
+                tree.add(&target, Node::File { content: Content::Copy(entry.path()), executable: false })?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fails when a file of the manifest's folder is not in the manifest: somebody forgot a line.
+fn check_folder(manifest: &Manifest, folder: &Path, name: &str) -> Result<()> {
+    let path = folder.join(name);
+    for entry in fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))? {
+        let entry = entry?;
+        let name = format!("{name}/{}", entry.file_name().to_string_lossy());
+        match entry.file_type()?.is_dir() {
+            true => check_folder(manifest, folder, &name)?,
+            false => {
+                ensure!(manifest.files.contains_key(&name), "rootfs/{name} is not listed in rootfs/root.toml")
+            }
+        }
+    }
+    Ok(())
+}
