@@ -29,6 +29,19 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// PID 1 with a fault built in: see `init/src/fault.rs`.
+pub fn faulty_init(feature: &str) -> PathBuf {
+    let target = workspace().join(feature);
+    let cargo = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "-p", "init", "--features", feature, "--target-dir"])
+        .arg(&target)
+        .current_dir(project())
+        .output()
+        .expect("cargo starts");
+    assert!(cargo.status.success(), "cannot build {feature}: {}", String::from_utf8_lossy(&cargo.stderr));
+    target.join("x86_64-unknown-linux-gnu/debug/init")
+}
+
 /// Runs `image-build` and fails with what it said.
 pub(crate) fn image_build(args: &[&str]) {
     let output = Command::new(binary("image-build")).args(args).current_dir(project()).output();

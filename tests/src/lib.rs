@@ -16,6 +16,6 @@ mod console;
 mod disk;
 mod vm;
 
-pub use build::{Build, Recipe, binary, project};
+pub use build::{Build, Recipe, binary, faulty_init, project};
 pub use disk::Disk;
 pub use vm::{Page, Vm, VmBuilder};

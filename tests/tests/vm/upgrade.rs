@@ -1,8 +1,8 @@
 //! A new version is tried, and kept only when its services run.
 
-use vm_tests::{Build, Disk, Recipe, Vm};
+use vm_tests::{Build, Disk, Recipe, Vm, faulty_init};
 
-fn config(command: &str, more: &str) -> String {
+fn config(command: &str) -> String {
     format!(
         r#"#cloud-config
 holdfast:
@@ -13,12 +13,12 @@ services:
     network_mode: none
     command: [sh, -c, {command:?}]
     logging: {{driver: console}}
-{more}"#
+"#
     )
 }
 
 fn old() -> Build {
-    let config = config("echo version one works; exec sleep 100000", "");
+    let config = config("echo version one works; exec sleep 100000");
     Recipe::named("upgrade-1").version("1.0.0").config(&config).build()
 }
 
@@ -50,7 +50,7 @@ fn falls_back(new: &Build) {
 
 #[test]
 fn a_version_whose_services_run_is_blessed_and_stays() {
-    let config = config("echo version two works; exec sleep 100000", "");
+    let config = config("echo version two works; exec sleep 100000");
     let new = new("upgrade-good", &config).build();
     let (disk, mut vm) = upgraded_to(&new);
     vm.expect("holdfast: boot trial");
@@ -65,28 +65,26 @@ fn a_version_whose_services_run_is_blessed_and_stays() {
 
 #[test]
 fn a_version_whose_service_keeps_failing_falls_back() {
-    falls_back(&new("upgrade-failing", &config("exit 1", "")).build());
+    falls_back(&new("upgrade-failing", &config("exit 1")).build());
 }
 
 #[test]
 fn a_version_whose_init_panics_falls_back() {
-    let exits = env!("CARGO_BIN_EXE_exits");
-    let new = new("upgrade-panic", "#cloud-config\n").binary("init", exits.as_ref()).build();
+    let config = config("exec sleep 100000");
+    let new = new("upgrade-panic", &config).binary("init", &faulty_init("fault-panic")).build();
     let (_disk, mut vm) = upgraded_to(&new);
-    vm.expect("Kernel panic");
+    vm.expect("holdfast: PID 1 has failed and restarts the machine");
     vm.expect("main: version one works");
     vm.power_off();
 }
 
 #[test]
 fn a_version_whose_init_hangs_falls_back() {
-    // A frozen PID 1 pets no watchdog.
-    let freeze = r#"  freezer:
-    image: busybox
-    network_mode: none
-    privileged: true
-    pid: host
-    command: [sh, -c, "echo 1 > /proc/1/root/sys/fs/cgroup/init.scope/cgroup.freeze"]
-"#;
-    falls_back(&new("upgrade-hang", &config("exec sleep 100000", freeze)).build());
+    let config = config("exec sleep 100000");
+    let new = new("upgrade-hang", &config).binary("init", &faulty_init("fault-hang")).build();
+    let (_disk, mut vm) = upgraded_to(&new);
+    vm.expect("holdfast: boot root-verified");
+    vm.expect("holdfast: boot init-start");
+    vm.expect("main: version one works");
+    vm.power_off();
 }
