@@ -22,7 +22,8 @@ pub(crate) fn bake(specs: &[ImageSpec], out: &Path) -> Result<Index> {
     fs::create_dir_all(out.join("layers/sha256"))?;
     let mut index = Index::default();
     for spec in specs {
-        let image = add(spec, out).with_context(|| format!("image {} from {}", spec.name, spec.layout.display()))?;
+        let image =
+            add(spec, out).with_context(|| format!("image {} from {}", spec.name, spec.layout.display()))?;
         ensure!(index.images.insert(spec.name.clone(), image).is_none(), "two images named {}", spec.name);
     }
     fs::write(out.join("index.json"), serde_json::to_vec(&index)?)?;
@@ -64,7 +65,10 @@ fn convert(blob: File, digest: &str, diff_id: &str, file: &Path) -> Result<()> {
     io::copy(&mut packed, &mut io::sink())?;
     let found = format!("sha256:{}", packed.into_inner().digest());
     ensure!(found == digest, "blob is damaged: it has digest {found}");
-    ensure!(unpacked == diff_id, "it unpacks to sha256:{unpacked}, but the image's configuration says sha256:{diff_id}");
+    ensure!(
+        unpacked == diff_id,
+        "it unpacks to sha256:{unpacked}, but the image's configuration says sha256:{diff_id}"
+    );
     fs::rename(&temporary, file)?;
     Ok(())
 }

@@ -40,8 +40,9 @@ impl Layout {
     /// Opens the layout in `folder`.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let marker = folder.join("oci-layout");
-        let layout = OciLayout::from_file(&marker)
-            .with_context(|| format!("{} is no OCI image layout: cannot read {}", folder.display(), marker.display()))?;
+        let layout = OciLayout::from_file(&marker).with_context(|| {
+            format!("{} is no OCI image layout: cannot read {}", folder.display(), marker.display())
+        })?;
         let version = layout.image_layout_version();
         ensure!(version.starts_with("1."), "{} has version {version}, known is 1", marker.display());
         Ok(Self { folder: folder.to_owned() })
@@ -57,7 +58,12 @@ impl Layout {
         let manifests: Vec<&Descriptor> = index.manifests().iter().filter(named).collect();
         let descriptor = choose(&manifests).with_context(|| {
             let tags: Vec<&str> = index.manifests().iter().filter_map(ref_name).collect();
-            format!("{} has no single image for {}; its tags: {}", path.display(), tag.unwrap_or("any tag"), tags.join(", "))
+            format!(
+                "{} has no single image for {}; its tags: {}",
+                path.display(),
+                tag.unwrap_or("any tag"),
+                tags.join(", ")
+            )
         })?;
         self.resolve(descriptor.clone())
     }
@@ -68,7 +74,11 @@ impl Layout {
                 return self.manifest(&descriptor);
             }
             let media_type = descriptor.media_type();
-            ensure!(is(&descriptor, &MediaType::ImageIndex), "{} is a {media_type}, no image", descriptor.digest());
+            ensure!(
+                is(&descriptor, &MediaType::ImageIndex),
+                "{} is a {media_type}, no image",
+                descriptor.digest()
+            );
             let index: ImageIndex = self.json(&descriptor)?;
             let manifests: Vec<&Descriptor> = index.manifests().iter().collect();
             let chosen = choose(&manifests);
@@ -82,22 +92,28 @@ impl Layout {
         let config: ImageConfiguration = self.json(manifest.config())?;
         let digest = descriptor.digest().to_string();
         let (os, arch) = (config.os(), config.architecture());
-        ensure!(*os == Os::Linux && *arch == Arch::Amd64, "image {digest} is for {os}/{arch}, not for linux/amd64");
+        ensure!(
+            *os == Os::Linux && *arch == Arch::Amd64,
+            "image {digest} is for {os}/{arch}, not for linux/amd64"
+        );
         let diff_ids = config.rootfs().diff_ids();
         let (layers, ids) = (manifest.layers().len(), diff_ids.len());
         ensure!(layers == ids, "image {digest} has {layers} layers but {ids} diff ids");
         let layers = manifest.layers().iter().zip(diff_ids).map(|(layer, id)| {
             let hex = id.strip_prefix("sha256:").filter(|_| images::layer_path(Path::new(""), id).is_some());
-            Ok((layer.clone(), hex.with_context(|| format!("image {digest} has the diff id {id}, no SHA-256"))?.to_owned()))
+            Ok((
+                layer.clone(),
+                hex.with_context(|| format!("image {digest} has the diff id {id}, no SHA-256"))?.to_owned(),
+            ))
         });
         Ok(Found { layers: layers.collect::<Result<_>>()?, config: run_config(&config), digest })
     }
 
     /// A blob's file.
     pub(crate) fn blob(&self, descriptor: &Descriptor) -> Result<File> {
-        let hex = descriptor
-            .as_digest_sha256()
-            .with_context(|| format!("cannot verify {}: only SHA-256 digests are known", descriptor.digest()))?;
+        let hex = descriptor.as_digest_sha256().with_context(|| {
+            format!("cannot verify {}: only SHA-256 digests are known", descriptor.digest())
+        })?;
         let path = self.folder.join("blobs/sha256").join(hex);
         File::open(&path).with_context(|| format!("cannot open {}", path.display()))
     }
@@ -109,8 +125,12 @@ impl Layout {
         let mut bytes = Vec::new();
         self.blob(descriptor)?.take(MAX_JSON).read_to_end(&mut bytes)?;
         let found = hash::hex(&Sha256::digest(&bytes));
-        ensure!(digest.to_string() == format!("sha256:{found}"), "blob {digest} is damaged: it has SHA-256 {found}");
-        serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {} {digest}", descriptor.media_type()))
+        ensure!(
+            digest.to_string() == format!("sha256:{found}"),
+            "blob {digest} is damaged: it has SHA-256 {found}"
+        );
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("cannot understand {} {digest}", descriptor.media_type()))
     }
 }
 

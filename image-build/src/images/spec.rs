@@ -48,7 +48,10 @@ mod tests {
             ("r:5000/x=/a:b/c", "r:5000/x:latest", "/a:b/c", None),
         ] {
             let spec: ImageSpec = text.parse().unwrap();
-            assert_eq!((spec.name.as_str(), spec.layout.to_str(), spec.tag.as_deref()), (name, Some(layout), tag));
+            assert_eq!(
+                (spec.name.as_str(), spec.layout.to_str(), spec.tag.as_deref()),
+                (name, Some(layout), tag)
+            );
         }
         for bad in ["nginx", "=dir", "nginx=", "nginx=:tag", "nginx=dir:", "ng inx=dir"] {
             assert!(bad.parse::<ImageSpec>().is_err(), "{bad}");
