@@ -29,9 +29,13 @@ impl FlightRecorder {
         self.attempt(|recorder| recorder.append(trace::since_boot_us().saturating_mul(1000), text));
     }
 
-    /// Says that the boot that is going on is no failure of its slot.
+    /// Says that the boot that is going on is no failure of its slot. `init bless` may have changed the state since
+    /// it was read, so it is read anew.
     pub(crate) fn forgive(&mut self) {
-        self.attempt(|recorder| recorder.update(Slots::forgive));
+        self.attempt(|recorder| {
+            recorder.reload()?;
+            recorder.update(Slots::forgive)
+        });
     }
 
     /// What is known of the slots.

@@ -445,6 +445,7 @@ impl Runtime {
 
     fn bless(&mut self) {
         self.status.changed();
+        self.recorder.note("the gate is reached");
         let Some(disk) = self.booted.disk.clone() else { return };
         let slot = OsString::from(disk.slot.to_string());
         let args = [slot, disk.recorder.unwrap_or_default().into(), disk.esp.unwrap_or_default().into()];
@@ -464,7 +465,13 @@ impl Runtime {
     /// Somebody asks for the end of this boot.
     fn request(&mut self, kind: Kind, who: &str) {
         if self.shutdown.is_none() {
-            self.say(Level::Notice, &format!("{kind:?} asked for by {who}"));
+            let what = match kind {
+                Kind::Reboot => "reboot",
+                Kind::PowerOff => "power off",
+                Kind::Halt => "halt",
+            };
+            self.say(Level::Notice, &format!("asked to {what} by {who}"));
+            self.recorder.note(&format!("asked to {what} by {who}"));
             if self.gate.state() != gate::State::FallingBack {
                 self.recorder.forgive();
             }

@@ -77,21 +77,17 @@ impl<D: Read + Write + Seek> Recorder<D> {
         if capacity == 0 {
             return Err(Error::TooSmall { size });
         }
-        let mut newest: Option<State> = None;
-        for place in [0, 1] {
-            let mut record = [0; RECORD];
-            read_at(&mut device, place * RECORD as u64, &mut record)?;
-            let state = decode_state(&record).filter(|state| state.sequence % 2 == place);
-            if let Some(state) = state
-                && newest.as_ref().is_none_or(|newest| newest.sequence < state.sequence)
-            {
-                newest = Some(state);
-            }
-        }
-        let State { slots, sequence, next } = newest.unwrap_or_default();
+        let State { slots, sequence, next } = load_state(&mut device)?;
         let mut recorder = Self { device, slots, sequence, next, capacity };
         recorder.find_next()?;
         Ok(recorder)
+    }
+
+    /// Reads the slots' state again: another process may have changed it.
+    pub fn reload(&mut self) -> Result<(), Error> {
+        let State { slots, sequence, .. } = load_state(&mut self.device)?;
+        (self.slots, self.sequence) = (slots, sequence);
+        Ok(())
     }
 
     /// What is known of the slots.
@@ -180,6 +176,20 @@ struct State {
     slots: Slots,
     sequence: u64,
     next: u64,
+}
+
+/// The newest state record, or the empty one.
+fn load_state(device: &mut (impl Read + Seek)) -> Result<State, Error> {
+    let mut newest = State::default();
+    for place in [0, 1] {
+        let mut record = [0; RECORD];
+        read_at(device, place * RECORD as u64, &mut record)?;
+        let state = decode_state(&record).filter(|state| state.sequence % 2 == place);
+        if let Some(state) = state.filter(|state| newest.sequence < state.sequence) {
+            newest = state;
+        }
+    }
+    Ok(newest)
 }
 
 /// Magic, sequence, next entry, boots, slot being tried, the two slots; zeros; CRC-32 of all that.
@@ -318,6 +328,18 @@ mod tests {
         assert_eq!(last, [Entry { boot: 1, since_boot_ns: 43, text: "second".to_owned() }]);
         again.append(1, "third").unwrap();
         assert_eq!(texts(&mut again, 9), ["first", "second", "third"]);
+    }
+
+    #[test]
+    fn two_processes_see_each_others_state() {
+        let mut first = open(&[0; SIZE]);
+        first.update(|slots| slots.begin_boot(Slot::A, RootHash([1; 32]), false)).unwrap();
+        let mut second = open(first.device.get_ref());
+        second.update(|slots| slots.reached_gate(Slot::A)).unwrap();
+        first.device = second.device;
+        first.reload().unwrap();
+        first.update(Slots::forgive).unwrap();
+        assert!(open(first.device.get_ref()).slots().get(Slot::A).proven);
     }
 
     #[test]
