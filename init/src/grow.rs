@@ -14,7 +14,7 @@ use crate::{console, state};
 /// File-system blocks (4 KiB) to grow by at once: 128 GiB, some tenths of a second, so that others get their turn.
 const STEP: u64 = 128 << 18;
 
-/// Grows partition and file system as far as the disk allows.
+/// Grows partition and file system as far as the disk allows. A new state gets an identity of its own.
 pub(crate) fn run(disk: Option<&Path>) -> io::Result<()> {
     let Some(name) = state::device_name() else { return Ok(()) };
     if let Some(disk) = disk {
@@ -29,6 +29,7 @@ pub(crate) fn run(disk: Option<&Path>) -> io::Result<()> {
         blocks = (blocks / STEP).saturating_add(1).saturating_mul(STEP).min(room);
         sys::ext4::resize(&directory, blocks)?;
     }
+    state::take_identity(&device, &directory)?;
     if blocks > before {
         console::notice(format_args!("state grown from {} to {} MiB", before >> 8, blocks >> 8));
     }

@@ -34,3 +34,9 @@ pub(crate) fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
 }
+
+/// A random UUID: 122 random bits (RFC 9562, version 4).
+pub(crate) fn uuid() -> io::Result<u128> {
+    let bits = u128::from_le_bytes(bytes()?);
+    Ok(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+}

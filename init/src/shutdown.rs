@@ -99,6 +99,11 @@ pub(crate) fn last_words(run: impl FnOnce() -> std::convert::Infallible) -> ! {
         boot::record_failure(&text);
     }));
     drop(catch_unwind(AssertUnwindSafe(run)));
+    restart()
+}
+
+/// Restarts the machine when the reason has been there to read for a while.
+pub(crate) fn restart() -> ! {
     rustix::fs::sync();
     thread::sleep(LAST_WORDS);
     end(Kind::Reboot)

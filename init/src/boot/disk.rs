@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use gpt::{Guid, Table, names};
+use gpt::{Guid, Partition, Table, names, types};
 use slots::{RootHash, Slot};
 
 use super::BootDisk;
@@ -24,22 +24,30 @@ pub(crate) fn find_root(root_hash: &RootHash) -> Option<RootOnDisk> {
     let (data_id, hash_id) = Guid::halves(&root_hash.0);
     disks().find_map(|device| {
         let table = read_table(&device)?;
-        let node = |wanted: &dyn Fn(&gpt::Partition) -> bool| {
-            let (number, _) = table.partitions().find(|(_, partition)| wanted(partition))?;
-            Some(partition_node(&device, number)).filter(|node| node.exists())
-        };
+        let data = node(&device, &table, |p| p.kind == types::ROOT && p.id == data_id)?;
+        let hashes = node(&device, &table, |p| p.kind == types::ROOT_VERITY && p.id == hash_id)?;
         let slot = if table.find(names::ROOT_B).is_some_and(|p| p.id == data_id) { Slot::B } else { Slot::A };
-        Some(RootOnDisk {
-            data: node(&|p| p.kind == gpt::types::ROOT && p.id == data_id)?,
-            hashes: node(&|p| p.kind == gpt::types::ROOT_VERITY && p.id == hash_id)?,
-            disk: BootDisk {
-                slot,
-                recorder: node(&|p| p.kind == gpt::types::RECORDER),
-                esp: node(&|p| p.kind == gpt::types::ESP),
-                device: device.clone(),
-            },
-        })
+        Some(RootOnDisk { data, hashes, disk: boot_disk(device, &table, slot) })
     })
+}
+
+/// A disk with a recorder: where a boot can be counted whose root is missing. Its slot is not known.
+pub(crate) fn find_recorder() -> Option<BootDisk> {
+    let mut found =
+        disks().filter_map(|device| Some(boot_disk(device.clone(), &read_table(&device)?, Slot::A)));
+    found.find(|disk| disk.recorder.is_some())
+}
+
+fn boot_disk(device: PathBuf, table: &Table, slot: Slot) -> BootDisk {
+    let recorder = node(&device, table, |p| p.kind == types::RECORDER);
+    let esp = node(&device, table, |p| p.kind == types::ESP);
+    BootDisk { device, slot, recorder, esp }
+}
+
+/// The node of the first partition like this, once the kernel has made it.
+fn node(device: &Path, table: &Table, wanted: impl Fn(&Partition) -> bool) -> Option<PathBuf> {
+    let (number, _) = table.partitions().find(|(_, partition)| wanted(partition))?;
+    Some(partition_node(device, number)).filter(|node| node.exists())
 }
 
 /// The disk's partition table, `None` when it has none that can be read.

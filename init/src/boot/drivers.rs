@@ -68,12 +68,12 @@ impl Drivers {
     }
 }
 
-/// The kernel unpacks the file itself (`include/uapi/linux/module.h`).
-const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
+/// MODULE_INIT_COMPRESSED_FILE of linux/module.h: the kernel unpacks it.
+const COMPRESSED_FILE: i32 = 4;
 
 fn insert(module: &Module) -> std::io::Result<()> {
     let file = File::open(Path::new(paths::MODULES).join(&module.file))?;
-    let flags = if module.file.ends_with(".xz") { MODULE_INIT_COMPRESSED_FILE } else { 0 };
+    let flags = if module.file.ends_with(".xz") { COMPRESSED_FILE } else { 0 };
     match rustix::system::finit_module(&file, c"", flags) {
         Err(rustix::io::Errno::EXIST) => Ok(()),
         result => Ok(result?),

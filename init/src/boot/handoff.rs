@@ -6,8 +6,9 @@ use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use slots::RootHash;
 
-use super::{BootDisk, Mode};
+use super::BootDisk;
 use crate::trace::Trace;
 use crate::watchdog;
 
@@ -16,8 +17,8 @@ const FILE: &str = "/run/holdfast/handoff.json";
 /// Everything the initrd has found out.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Handoff {
-    pub(crate) root_hash: String,
-    pub(crate) mode: Mode,
+    #[serde(with = "root_hash")]
+    pub(crate) root_hash: RootHash,
     pub(crate) disk: Option<BootDisk>,
     pub(crate) watchdog: Option<watchdog::Passed>,
     pub(crate) trace: Trace,
@@ -57,5 +58,19 @@ pub(super) mod slot {
             "b" => Ok(Slot::B),
             other => Err(de::Error::custom(format_args!("no slot is named {other}"))),
         }
+    }
+}
+
+/// A root hash as its digits.
+mod root_hash {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use slots::RootHash;
+
+    pub(super) fn serialize<S: Serializer>(hash: &RootHash, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(hash)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RootHash, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
     }
 }

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use modules::Stage;
 use plan::paths;
 use rustix::mount::{MountFlags, mount, mount_move};
-use slots::RootHash;
+use slots::{MAX_FAILURES, RootHash, Slot};
 
+use super::attempt::Fate;
 use super::disk::RootOnDisk;
 use super::drivers::Drivers;
 use super::handoff::Handoff;
-use super::{Mode, attempt, cmdline, disk, stop, verity};
-use crate::console;
+use super::{BootDisk, attempt, cmdline, disk, stop, verity};
 use crate::trace::Trace;
 use crate::watchdog::Watchdog;
+use crate::{console, shutdown};
 
 /// The root and its hash tree when they come with the initrd.
 const CARRIED: [&str; 2] = ["/root.erofs", "/root.verity"];
@@ -63,8 +64,10 @@ pub(crate) enum Error {
     Mount { device: PathBuf, source: io::Error },
     #[error("cannot enter the root: {operation}")]
     Enter { operation: &'static str, source: io::Error },
-    #[error("{0}")]
-    GivenUp(String),
+    #[error("slot {} has failed {MAX_FAILURES} times: it is given up for slot {to}", .to.other())]
+    GivenUp { to: Slot },
+    #[error("the last {attempts} boots did not come up, and there is no other version to boot")]
+    Exhausted { attempts: u32 },
 }
 
 /// Enters the root; comes back only with the reason why it could not.
@@ -81,16 +84,27 @@ pub(crate) fn enter_root(mut trace: Trace) -> ! {
     let mut drivers = Drivers::open();
     drivers.coldplug();
     let watchdog = arm_watchdog(&mut drivers);
-    let Err(error) = try_enter(trace, &mut drivers, watchdog.as_ref());
+    let mut fallback = false;
+    let Err(error) = try_enter(trace.clone(), &mut drivers, watchdog.as_ref(), &mut fallback);
     let reason = console::chain(&error);
     attempt::failed(&reason);
+    if matches!(error, Error::Verity(_) | Error::Mount { .. }) {
+        trace.reached("corrupt");
+    }
+    if fallback {
+        console::error(reason);
+        trace.reached("fallback");
+        shutdown::restart()
+    }
     stop::stop(&reason, watchdog.as_ref())
 }
 
+/// `fallback` becomes true when this boot is counted and another version is there to be booted instead.
 fn try_enter(
     mut trace: Trace,
     drivers: &mut Drivers,
     watchdog: Option<&Watchdog>,
+    fallback: &mut bool,
 ) -> Result<Infallible, Error> {
     check_memory()?;
     let cmdline = fs::read_to_string("/proc/cmdline").map_err(Error::Cmdline)?;
@@ -98,18 +112,19 @@ fn try_enter(
     let root_hash: RootHash = root_hash.parse().map_err(Error::RootHash)?;
 
     let carried = CARRIED.iter().all(|file| Path::new(file).exists());
-    let (mode, found) = if carried {
+    let (data, hashes, disk) = if carried {
         drivers.load(&["loop"]);
-        (Mode::Netboot, None)
+        (attach(CARRIED[0])?, attach(CARRIED[1])?, None)
     } else {
-        (Mode::Disk, Some(wait_for_root(&root_hash, drivers, watchdog)?))
-    };
-    let (data, hashes) = match &found {
-        Some(RootOnDisk { data, hashes, disk }) => {
-            attempt::begin(disk, root_hash, drivers).map_err(Error::GivenUp)?;
-            (data.clone(), hashes.clone())
+        let found = wait_for_root(&root_hash, drivers, watchdog);
+        let missing = || disk::find_recorder().map(|disk| attempt::missing(disk, root_hash));
+        if let Some(disk) = found.as_ref().map(|found| found.disk.clone()).ok().or_else(missing) {
+            *fallback = count(&disk, root_hash, drivers).inspect_err(|error| {
+                *fallback = matches!(error, Error::GivenUp { .. });
+            })?;
         }
-        None => (attach(CARRIED[0])?, attach(CARRIED[1])?),
+        let RootOnDisk { data, hashes, disk } = found?;
+        (data, hashes, Some(disk))
     };
     drivers.stage(Stage::Root);
     let device = verity::open(&data, &hashes, &root_hash).map_err(Error::Verity)?;
@@ -118,12 +133,20 @@ fn try_enter(
 
     let passed = watchdog.map(Watchdog::pass).transpose();
     let watchdog = passed.map_err(|source| Error::Enter { operation: "passing the watchdog", source })?;
-    let disk = found.map(|found| found.disk);
-    let handoff = Handoff { root_hash: root_hash.to_string(), mode, disk, watchdog, trace };
+    let handoff = Handoff { root_hash, disk, watchdog, trace };
     handoff.leave().map_err(|source| Error::Enter { operation: "leaving word on /run", source })?;
     switch_root().map_err(|source| Error::Enter { operation: "making it /", source })?;
     let source = Command::new(paths::INIT).env_clear().exec();
     Err(Error::Enter { operation: "executing its init", source })
+}
+
+/// Counts this boot; gives whether another version is there to be booted instead if it fails.
+fn count(disk: &BootDisk, root_hash: RootHash, drivers: &mut Drivers) -> Result<bool, Error> {
+    match attempt::begin(disk, root_hash, drivers) {
+        Fate::Go { fallback } => Ok(fallback),
+        Fate::GivenUp { to } => Err(Error::GivenUp { to }),
+        Fate::Stop { attempts } => Err(Error::Exhausted { attempts }),
+    }
 }
 
 /// Refuses to go on with less memory than it takes: a clear message is better than an out-of-memory panic.

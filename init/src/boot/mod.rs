@@ -38,8 +38,6 @@ pub(crate) use drivers::Drivers;
 pub(crate) struct Booted {
     /// The verified root.
     pub(crate) root_hash: RootHash,
-    /// Where the root comes from.
-    pub(crate) mode: Mode,
     /// The disk the root is on; none when it came with the initrd.
     pub(crate) disk: Option<BootDisk>,
     /// The watchdog, armed; somebody has to pet it from now on.
@@ -48,17 +46,6 @@ pub(crate) struct Booted {
     pub(crate) trace: Trace,
     /// Where `/var` lives.
     pub(crate) state: State,
-    /// The kernel command line.
-    pub(crate) cmdline: String,
-}
-
-/// Where the root comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Mode {
-    /// From a slot of a disk.
-    Disk,
-    /// From the initrd.
-    Netboot,
 }
 
 /// The disk that holds the root.
@@ -114,11 +101,14 @@ fn early_mounts() -> io::Result<()> {
 /// - `/etc`, `/tmp` and `/run` are in memory and made anew; `/var` is the state, on disk if that is possible at all.
 /// - Before the first container only what it needs is loaded and done; [`late`] has the rest.
 fn prepare_host(handoff: Handoff) -> Booted {
-    let Handoff { root_hash, mode, disk, watchdog, mut trace } = handoff;
+    let Handoff { root_hash, disk, watchdog, mut trace } = handoff;
     let watchdog = watchdog.and_then(|passed| {
         let taken = Watchdog::take(passed);
         taken.map_err(|error| console::error(format_args!("the watchdog is lost: {error}"))).ok()
     });
+    if let Some(disk) = &disk {
+        attempt::remember(disk);
+    }
     trace.reached("root-verified");
     crate::fault::inject();
     host::prepare();
@@ -133,13 +123,5 @@ fn prepare_host(handoff: Handoff) -> Booted {
     if let Err(error) = trace.save() {
         console::warning(format_args!("cannot write {}: {error}", paths::BOOT_TRACE));
     }
-    Booted {
-        root_hash: root_hash.parse().unwrap_or(RootHash([0; 32])),
-        mode,
-        disk,
-        watchdog,
-        trace,
-        state,
-        cmdline: fs::read_to_string("/proc/cmdline").unwrap_or_default(),
-    }
+    Booted { root_hash, disk, watchdog, trace, state }
 }

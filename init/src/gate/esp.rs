@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use slots::{Slot, UkiName};
 
-use crate::{recorder, trace};
+use crate::recorder;
 
 /// `init trial`: exit code 0 when the boot is counted, [`UNCOUNTED`] when not.
 pub(crate) const TRIAL: &str = "trial";
@@ -26,6 +26,10 @@ const EFIVARS: &str = "/sys/firmware/efi/efivars";
 /// systemd-boot's variable: the image that it booted, as it is called after counting down
 /// (systemd's Boot Loader Interface).
 const BOOT_COUNT_PATH: &str = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// systemd-boot's variable: the entry that it booted, as it was called before counting down.
+const ENTRY_SELECTED: &str = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// Where systemd-boot looks for unified kernel images (Boot Loader Specification).
+const IMAGES: &str = "EFI/Linux";
 const MOUNT_POINT: &str = "/mnt";
 
 /// Whether the machine was booted by UEFI, so that there may be a counter at all.
@@ -39,7 +43,7 @@ pub(crate) fn run(name: &str, args: &[OsString]) -> Option<io::Result<u8>> {
     Some(match name {
         TRIAL => counted_image().map(|image| if image.is_some() { 0 } else { UNCOUNTED }),
         BLESS => bless(args.first().and_then(|slot| slot.to_str()), arg(1), arg(2)),
-        GIVE_UP => rename(arg(0), UkiName::given_up),
+        GIVE_UP => give_up(arg(0)).map(|()| 0),
         _ => return None,
     })
 }
@@ -54,8 +58,6 @@ fn bless(slot: Option<&str>, recorder: Option<&Path>, esp: Option<&Path>) -> io:
     if let Some(device) = recorder.filter(|device| !device.as_os_str().is_empty()) {
         let mut recorder = recorder::open(device)?;
         recorder.update(|slots| slots.reached_gate(slot)).map_err(io::Error::other)?;
-        let text = format!("slot {slot} has reached the gate");
-        recorder.append(trace::since_boot_us().saturating_mul(1000), &text).map_err(io::Error::other)?;
         recorder.device().sync_data()?;
     }
     blessed
@@ -64,38 +66,53 @@ fn bless(slot: Option<&str>, recorder: Option<&Path>, esp: Option<&Path>) -> io:
 /// Gives the booted image another name, if it is counted.
 fn rename(esp: Option<&Path>, new: impl Fn(&UkiName) -> UkiName) -> io::Result<u8> {
     let Some(image) = is_possible().then(counted_image).transpose()?.flatten() else { return Ok(UNCOUNTED) };
-    let esp = esp.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the disk has no ESP"))?;
-    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount(esp, MOUNT_POINT, "vfat", quiet, Some(c"umask=0077"))?;
-    let renamed = image.rename_to(Path::new(MOUNT_POINT), &new(&image.name));
-    let unmounted = unmount(MOUNT_POINT, UnmountFlags::empty());
-    renamed?;
-    unmounted?;
+    image.rename(esp, &new(&image.name))?;
     Ok(0)
 }
 
-/// A kernel image with a counter, by its directory on the ESP and its name.
+/// Takes from the booted image all tries it has left, so that the boot loader chooses another one.
+pub(crate) fn give_up(esp: Option<&Path>) -> io::Result<()> {
+    match is_possible().then(booted_image).transpose()?.flatten() {
+        Some(image) => image.rename(esp, &image.name.given_up()),
+        None => Err(io::Error::new(io::ErrorKind::NotFound, "the boot loader does not say what it booted")),
+    }
+}
+
+/// A kernel image by its directory on the ESP and its name.
 #[derive(Debug, PartialEq, Eq)]
-struct CountedImage {
+struct Image {
     directory: PathBuf,
     name: UkiName,
 }
 
-impl CountedImage {
-    /// From the variable's content: four bytes of attributes, then the path in UTF-16 with backslashes.
-    fn from_variable(content: &[u8]) -> Option<Self> {
-        let (units, _) = content.get(4..)?.as_chunks::<2>();
-        let units: Vec<u16> =
-            units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|u| *u != 0).collect();
-        let path = String::from_utf16(&units).ok()?.replace('\\', "/");
+impl Image {
+    /// From the content of [`BOOT_COUNT_PATH`]: a path with backslashes.
+    fn from_path(content: &[u8]) -> Option<Self> {
+        let path = text(content)?.replace('\\', "/");
         let path = Path::new(path.trim_start_matches('/'));
         let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-        let name = UkiName::from_str(path.file_name()?.to_str()?).ok()?;
-        name.counter().filter(|_| plain)?;
+        let name = UkiName::from_str(path.file_name()?.to_str()?).ok().filter(|_| plain)?;
         Some(Self { directory: path.parent()?.to_owned(), name })
     }
 
-    fn rename_to(&self, esp: &Path, new: &UkiName) -> io::Result<()> {
+    /// From the content of [`ENTRY_SELECTED`]: a file name, for unified images in [`IMAGES`].
+    fn from_entry(content: &[u8]) -> Option<Self> {
+        Some(Self { directory: IMAGES.into(), name: UkiName::from_str(&text(content)?).ok()? })
+    }
+
+    /// Renames it on the partition `esp`.
+    fn rename(&self, esp: Option<&Path>, new: &UkiName) -> io::Result<()> {
+        let esp = esp.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the disk has no ESP"))?;
+        let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        fs::create_dir_all(MOUNT_POINT)?;
+        mount(esp, MOUNT_POINT, "vfat", quiet, Some(c"umask=0077"))?;
+        let renamed = self.rename_below(Path::new(MOUNT_POINT), new);
+        let unmounted = unmount(MOUNT_POINT, UnmountFlags::empty());
+        renamed?;
+        Ok(unmounted?)
+    }
+
+    fn rename_below(&self, esp: &Path, new: &UkiName) -> io::Result<()> {
         let directory = esp.join(&self.directory);
         fs::rename(directory.join(self.name.to_string()), directory.join(new.to_string()))?;
         let directory = File::open(directory)?;
@@ -104,15 +121,37 @@ impl CountedImage {
     }
 }
 
+/// The text of a variable: four bytes of attributes, then UTF-16 to the first zero.
+fn text(content: &[u8]) -> Option<String> {
+    let (units, _) = content.get(4..)?.as_chunks::<2>();
+    let units: Vec<u16> =
+        units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|u| *u != 0).collect();
+    String::from_utf16(&units).ok()
+}
+
 /// The image that was booted, if it is counted.
-fn counted_image() -> io::Result<Option<CountedImage>> {
+fn counted_image() -> io::Result<Option<Image>> {
+    let image = variable(BOOT_COUNT_PATH)?.and_then(|content| Image::from_path(&content));
+    Ok(image.filter(|image| image.name.counter().is_some()))
+}
+
+/// The image that was booted, if the boot loader says so.
+fn booted_image() -> io::Result<Option<Image>> {
+    match counted_image()? {
+        Some(image) => Ok(Some(image)),
+        None => Ok(variable(ENTRY_SELECTED)?.and_then(|content| Image::from_entry(&content))),
+    }
+}
+
+/// A variable of the firmware; none when it is not set.
+fn variable(name: &str) -> io::Result<Option<Vec<u8>>> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     match mount("efivarfs", EFIVARS, "efivarfs", flags, None) {
         Ok(()) | Err(Errno::BUSY) => {}
         Err(error) => return Err(error.into()),
     }
-    match fs::read(Path::new(EFIVARS).join(BOOT_COUNT_PATH)) {
-        Ok(content) => Ok(CountedImage::from_variable(&content)),
+    match fs::read(Path::new(EFIVARS).join(name)) {
+        Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -129,20 +168,25 @@ mod tests {
 
     #[test]
     fn the_booted_image_is_read_as_systemd_boot_writes_it() {
-        let image = CountedImage::from_variable(&variable(r"\EFI\Linux\holdfast_0.2.0+2-1.efi")).unwrap();
+        let image = Image::from_path(&variable(r"\EFI\Linux\holdfast_0.2.0+2-1.efi")).unwrap();
         assert_eq!(image.directory, Path::new("EFI/Linux"));
         assert_eq!(image.name.to_string(), "holdfast_0.2.0+2-1.efi");
     }
 
     #[test]
+    fn an_image_without_a_counter_is_known_by_its_entry() {
+        let image = Image::from_entry(&variable("holdfast_0.2.0.efi")).unwrap();
+        assert_eq!(image.directory.join(image.name.to_string()), Path::new("EFI/Linux/holdfast_0.2.0.efi"));
+        assert_eq!(Image::from_entry(&variable("../holdfast_0.2.0.efi")), None);
+    }
+
+    #[test]
     fn other_images_are_left_alone() {
-        for path in
-            [r"\EFI\Linux\holdfast_0.2.0.efi", r"\EFI\Linux\debian+2-1.efi", r"\..\holdfast_1+1.efi", ""]
-        {
-            assert_eq!(CountedImage::from_variable(&variable(path)), None, "{path}");
+        for path in [r"\EFI\Linux\debian+2-1.efi", r"\..\holdfast_1+1.efi", ""] {
+            assert_eq!(Image::from_path(&variable(path)), None, "{path}");
         }
-        assert_eq!(CountedImage::from_variable(&[1, 2, 3]), None);
-        assert_eq!(CountedImage::from_variable(&[0, 0, 0, 0, 0, 0xd8, 0, 0]), None);
+        assert_eq!(Image::from_path(&[1, 2, 3]), None);
+        assert_eq!(Image::from_path(&[0, 0, 0, 0, 0, 0xd8, 0, 0]), None);
     }
 
     #[test]
@@ -151,10 +195,10 @@ mod tests {
         let linux = esp.path().join("EFI/Linux");
         fs::create_dir_all(&linux).unwrap();
         fs::write(linux.join("holdfast_2+2-1.efi"), "uki").unwrap();
-        let image = CountedImage::from_variable(&variable(r"\EFI\Linux\holdfast_2+2-1.efi")).unwrap();
-        image.rename_to(esp.path(), &image.name.blessed()).unwrap();
+        let image = Image::from_path(&variable(r"\EFI\Linux\holdfast_2+2-1.efi")).unwrap();
+        image.rename_below(esp.path(), &image.name.blessed()).unwrap();
         assert_eq!(fs::read(linux.join("holdfast_2.efi")).unwrap(), b"uki");
-        let error = image.rename_to(esp.path(), &image.name.given_up()).unwrap_err();
+        let error = image.rename_below(esp.path(), &image.name.given_up()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -11,9 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use sys::process::{Spawn, spawn};
 
-use super::{Error, FLAGS};
-use crate::console;
+use super::{Error, FLAGS, make};
 use crate::watchdog::Watchdog;
+use crate::{console, random};
 
 /// How long a check may take before it counts as failed: some minutes for terabytes.
 const CHECK_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -44,6 +44,10 @@ impl Superblock {
         u16::from_le_bytes(self.number(0x3a)) & 2 != 0
     }
 
+    fn uuid(&self) -> [u8; 16] {
+        self.number(0x68)
+    }
+
     fn blocks(&self) -> u64 {
         let (low, high) = (u32::from_le_bytes(self.number(0x4)), u32::from_le_bytes(self.number(0x150)));
         u64::from(high) << 32 | u64::from(low)
@@ -53,6 +57,18 @@ impl Superblock {
 /// The size of the file system on `partition`, in its blocks of 4 KiB.
 pub(crate) fn blocks(partition: &Path) -> io::Result<u64> {
     Superblock::read(partition).map(|superblock| superblock.blocks())
+}
+
+/// Gives the mounted file system on `partition` a UUID of its own if it still has the template's.
+pub(crate) fn take_identity(partition: &Path, directory: &File) -> io::Result<()> {
+    let first = make::open_template().map_err(io::Error::other)?.next();
+    let first = first.ok_or(io::ErrorKind::InvalidData)?.map_err(io::Error::other)?;
+    let template = first.1.get(1024..2048).and_then(|bytes| Some(Superblock(*bytes.first_chunk()?)));
+    if template.is_some_and(|template| Superblock::read(partition).is_ok_and(|s| s.uuid() == template.uuid()))
+    {
+        return sys::ext4::set_uuid(directory, random::uuid()?.to_be_bytes());
+    }
+    Ok(())
 }
 
 /// Mounts the state partition, checked before if it has errors or the kernel refuses it.

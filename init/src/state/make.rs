@@ -31,8 +31,8 @@ pub(super) fn partition(device: &Path) -> Result<PathBuf, Error> {
         table.relocate_to(size).map_err(changed)?;
     }
     let template = open_template()?;
-    let id = random::bytes().map(u128::from_le_bytes).map_err(failed("drawing an id"))?;
-    let extent = table.append(types::STATE, random_guid(id), names::STATE, None);
+    let id = Guid::from_u128(random::uuid().map_err(failed("drawing an id"))?);
+    let extent = table.append(types::STATE, id, names::STATE, None);
     let extent = extent.map_err(|error| match error {
         gpt::ChangeError::NoRoom { free, .. } => {
             Error::NoRoom { device: device.into(), free, needed: template.size() }
@@ -84,7 +84,7 @@ pub(super) fn in_memory() -> Result<PathBuf, Error> {
     sys::loop_device::attach(&file, false).map_err(failed("attaching a loop device"))
 }
 
-fn open_template() -> Result<Template<File>, Error> {
+pub(super) fn open_template() -> Result<Template<File>, Error> {
     let file =
         File::open(paths::STATE_TEMPLATE).map_err(|source| Error::Template(template::Error::Read(source)))?;
     Template::read(file).map_err(Error::Template)
@@ -108,9 +108,4 @@ fn memory_size() -> u64 {
         line.strip_prefix("MemTotal:")?.split_ascii_whitespace().next()?.parse::<u64>().ok()
     });
     total.unwrap_or(0) << 10
-}
-
-/// 122 random bits as a GUID (RFC 9562, version 4).
-fn random_guid(bits: u128) -> Guid {
-    Guid::from_u128(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
 }

@@ -19,7 +19,7 @@ use crate::boot::{self, BootDisk, Drivers};
 use crate::console;
 use crate::watchdog::Watchdog;
 
-pub(crate) use check::blocks;
+pub(crate) use check::{blocks, take_identity};
 pub(crate) use make::{byte_range, write_table};
 
 /// Where `/var` lives.
