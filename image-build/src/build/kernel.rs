@@ -2,13 +2,13 @@
 //!
 //! The modules say themselves what they need and which devices they serve (`.modinfo`), so no depmod is run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 use modules::{Index, Module, Stage};
 
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Modules};
 use crate::glob;
 use crate::packages::Package;
 
@@ -60,35 +60,24 @@ impl Kernel {
 
     /// The module files of the root and of the initrd.
     pub(crate) fn module_files(&self, manifest: &Manifest) -> Result<(Files, Files)> {
-        let modules = &manifest.modules;
-        let none = BTreeSet::new();
-        let stages = &modules.stages;
-        let demanded = modules.demand.initrd.iter().chain(&modules.demand.packed);
-        let in_root = demanded.clone().chain(&modules.demand.root).chain(stages.values().flatten());
-        let root = self.collect(stages.clone(), in_root, &none)?;
-        let needed_plain = modules.demand.initrd.iter().chain(stages.get(&Stage::Root).into_iter().flatten());
-        let plain: BTreeSet<String> = self.closure(needed_plain.clone())?.into_keys().collect();
-        let stages = stages.clone().into_iter().filter(|(stage, _)| *stage == Stage::Root).collect();
-        let all = self.closure(demanded.chain(needed_plain))?;
-        let packed = all.keys().filter(|name| !plain.contains(*name)).cloned().collect();
-        let initrd = self.collect(stages, all.keys(), &packed)?;
-        Ok((root, initrd))
+        let Modules { stages, demand } = &manifest.modules;
+        let root = self.collect(stages, demand.initrd.iter().chain(&demand.root))?;
+        let early = stages.clone().into_iter().filter(|(stage, _)| *stage == Stage::Root).collect();
+        Ok((root, self.collect(&early, &demand.initrd)?))
     }
 
-    /// Files for `names` and what they need; those in `packed` stay compressed.
+    /// Files for the modules of `stages`, for those in `demand`, and for what they need.
     fn collect<'a>(
         &self,
-        stages: BTreeMap<Stage, Vec<String>>,
-        names: impl IntoIterator<Item = &'a String>,
-        packed: &BTreeSet<String>,
+        stages: &'a BTreeMap<Stage, Vec<String>>,
+        demand: impl IntoIterator<Item = &'a String>,
     ) -> Result<Files> {
-        let infos = self.closure(names)?;
-        let mut index = Index { kernel: self.release.clone(), stages, ..Index::default() };
+        let infos = self.closure(stages.values().flatten().chain(demand))?;
+        let mut index = Index { kernel: self.release.clone(), stages: stages.clone(), ..Index::default() };
         let mut files = Files::new();
         for (name, info) in &infos {
-            let keep = packed.contains(name);
-            let file = format!("{name}.ko{}", if keep { ".xz" } else { "" });
-            files.insert(file.clone(), if keep { self.packed(name)?.to_vec() } else { self.unpack(name)? });
+            let file = format!("{name}.ko");
+            files.insert(file.clone(), self.unpack(name)?);
             let mut needs = Vec::new();
             order(&infos, name, &mut needs);
             needs.retain(|needed| needed != name);
@@ -116,14 +105,11 @@ impl Kernel {
         Ok(infos)
     }
 
-    fn packed(&self, name: &str) -> Result<&[u8]> {
-        let found = self.packed.get(name).map(Vec::as_slice);
-        found.with_context(|| format!("kernel {} has no module {name}", self.release))
-    }
-
     fn unpack(&self, name: &str) -> Result<Vec<u8>> {
+        let packed =
+            self.packed.get(name).with_context(|| format!("kernel {} has no module {name}", self.release))?;
         let mut plain = Vec::new();
-        liblzma::read::XzDecoder::new(self.packed(name)?)
+        liblzma::read::XzDecoder::new(&packed[..])
             .read_to_end(&mut plain)
             .with_context(|| format!("cannot unpack module {name}"))?;
         Ok(plain)

@@ -85,7 +85,6 @@ pub(crate) struct Modules {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Demand {
     pub(crate) initrd: Vec<String>,
-    pub(crate) packed: Vec<String>,
     pub(crate) root: Vec<String>,
 }
 

@@ -125,15 +125,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     progress.step("writing the kernel images");
     let init = read(&binaries[INIT])?;
     let cmdline = format!("{CMDLINE} {}={}", paths::CMDLINE_ROOT, hashes.root_hash);
-    let mut initrd = Vec::new();
-    initrd::write(&mut initrd, &init, &initrd_modules)?;
+    let initrd = initrd::make(&init, &initrd_modules)?;
     for folder in ["direct", "netboot"] {
         output.write(&format!("{folder}/vmlinuz"), &debian.kernel.image)?;
         output.write(&format!("{folder}/cmdline"), cmdline.as_bytes())?;
     }
     output.write("direct/initrd.img", &initrd)?;
     output.stream("netboot/initrd.img", |out| {
-        Ok(initrd::write_netboot(out, &init, &initrd_modules, &root_path, &verity_path)?)
+        Ok(initrd::write_netboot(out, &initrd, &root_path, &verity_path)?)
     })?;
     let uki = uki::assemble(
         &debian.stub,

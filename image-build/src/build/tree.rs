@@ -63,7 +63,6 @@ impl Tree {
         self.add(path, Node::File { content: Content::Bytes(content), executable: false })
     }
 
-
     /// Fails when a path is covered by no line of the manifest. Directories are judged by what is in them.
     pub(crate) fn check_listed(&self, manifest: &Manifest) -> Result<()> {
         let listed = |(path, node): &(&String, &Node)| {

@@ -1,8 +1,7 @@
 //! The index of the kernel modules that an image ships, and the order to load them in.
 //!
 //! There is no kmod on the node: `image-build` reads what the modules say of themselves and writes `index.json` beside
-//! the uncompressed `.ko` files, in the root and (fewer of them) in the initrd, where those for rare hardware stay
-//! compressed (`.ko.xz`: the kernel unpacks them). Nothing here loads anything.
+//! the uncompressed `.ko` files, in the root and (fewer of them) in the initrd. Nothing here loads anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
