@@ -8,13 +8,14 @@
 //! something fails. The pipe is closed by the exec of the container's program, so its end with no reason in it means
 //! that the program runs.
 
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::fchown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -25,6 +26,9 @@ use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use plan::{ServiceName, ShimConfig};
 use rustix::pipe::{PipeFlags, pipe_with};
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
 use crate::run::directory;
@@ -49,7 +53,7 @@ pub(crate) fn create(
     output: File,
 ) -> Result<Pid, CreateError> {
     let (mut report, writer) = pipe_with(PipeFlags::CLOEXEC)
-        .map(|(reader, writer)| (File::from(reader), Report(Rc::new(File::from(writer)))))
+        .map(|(reader, writer)| (File::from(reader), Report(Arc::new(File::from(writer)))))
         .map_err(|error| CreateError::Fork(error.into()))?;
     // SAFETY: the shim has one thread, so the child may do whatever the parent might.
     match unsafe { fork() }.map_err(|error| CreateError::Fork(error.into()))? {
@@ -69,19 +73,6 @@ pub(crate) fn create(
     }
 }
 
-/// Removes what libcontainer keeps of the container `name`.
-pub(crate) fn forget(name: &ServiceName) -> io::Result<()> {
-    match fs::remove_dir_all(state(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-/// libcontainer's directory. Never the one above it, which has the mounted root in it.
-fn state(name: &ServiceName) -> PathBuf {
-    directory(name).join("state")
-}
-
 /// The child's part of [`create`].
 fn create_here(
     bundle: &Path,
@@ -95,6 +86,9 @@ fn create_here(
     // The shim's own is for the shim. libcontainer overwrites it when config.json has one.
     fs::write("/proc/self/oom_score_adj", "0").map_err(|error| said("set oom_score_adj")(&error))?;
 
+    tracing::subscriber::set_global_default(FirstError(report.clone()))
+        .map_err(|error| said("listen to libcontainer")(&error))?;
+
     let path = bundle.join("config.json");
     let spec = Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
     check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -103,7 +97,7 @@ fn create_here(
         let user = process.user();
         if config.log != plan::Log::None && user.uid() != 0 {
             fchown(&output, Some(user.uid()), Some(user.gid()))
-                .map_err(|error| said("give away the log")(&error))?;
+                .map_err(|error| said("give away the log's pipe")(&error))?;
         }
     }
     let null = File::open("/dev/null").map_err(|error| said("open /dev/null")(&error))?;
@@ -111,7 +105,7 @@ fn create_here(
 
     let mut container = ContainerBuilder::new(config.name.to_string(), SyscallType::default())
         .with_executor(Exec { report: report.clone() })
-        .with_root_path(state(&config.name))
+        .with_root_path(directory(&config.name).join("state"))
         .map_err(|error| error.to_string())?
         .with_stdin(null)
         .with_stdout(output)
@@ -139,7 +133,11 @@ fn check(spec: &Spec, config: &ShimConfig, rootfs: &Path) -> Result<(), String> 
     };
     same("root.path", rootfs, spec.root().as_ref().map(|root| root.path()))?;
     let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    same("linux.cgroupsPath", &path_in_config(&config.name), cgroup)
+    same("linux.cgroupsPath", &path_in_config(&config.name), cgroup)?;
+    match spec.process().as_ref().and_then(|process| process.args().as_ref()) {
+        Some(args) if !args.is_empty() => Ok(()),
+        _ => Err("process.args is empty: neither the service nor its image names a program".into()),
+    }
 }
 
 /// A limit of memory and swap together that equals the one of memory means no swap; libcontainer leaves it unlimited.
@@ -170,7 +168,7 @@ fn loopback_up(pid: i32) -> io::Result<()> {
 
 /// The writing end of the pipe.
 #[derive(Clone, Debug)]
-struct Report(Rc<File>);
+struct Report(Arc<File>);
 
 impl Report {
     fn pid(&self, pid: i32) {
@@ -189,15 +187,17 @@ impl Report {
 
 /// What the lines of a whole report mean.
 fn understand(report: &str) -> Result<Pid, CreateError> {
-    let mut container = None;
+    let (mut container, mut cause) = (None, None);
     for line in report.lines() {
         match line.split_once(' ') {
             Some(("pid", pid)) => container = pid.parse().ok().map(Pid::from_raw),
             Some(("refused", rest)) => {
                 let (code, reason) = rest.split_once(' ').unwrap_or((rest, "no reason given"));
                 let code = code.parse().unwrap_or(crate::CANNOT_RUN);
-                return Err(CreateError::Refused { code, reason: reason.to_owned() });
+                let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+                return Err(CreateError::Refused { code, reason: format!("{reason}{cause}") });
             }
+            Some(("cause", text)) => cause = cause.or(Some(text)),
             _ => {}
         }
     }
@@ -220,14 +220,38 @@ impl Executor for Exec {
         Err(ExecutorError::Other(reason))
     }
 
-    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        match spec.process().as_ref().and_then(|process| process.args().as_ref()) {
-            Some(args) if !args.is_empty() => Ok(()),
-            _ => Err(ExecutorValidationError::ArgValidationError(
-                "neither the service nor the image names a program to run".into(),
-            )),
-        }
+    /// What libcontainer would look for is found out by executing it.
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        Ok(())
     }
+}
+
+/// Passes libcontainer's first error on: the texts it returns leave out the cause.
+#[derive(Debug)]
+struct FirstError(Report);
+
+impl Subscriber for FirstError {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |field: &Field, value: &dyn Debug| match field.name() {
+            "message" => text.insert_str(0, &format!("{value:?} ")),
+            name => text.push_str(&format!("{name}={value:?} ")),
+        });
+        self.0.line(&format!("cause {}\n", text.trim_end().replace('\n', " ")));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }
 
 /// Docker's exit code for a program that could not be executed, and why it could not.
@@ -255,6 +279,7 @@ mod tests {
         assert!(matches!(understand("pid 7\n"), Ok(pid) if pid.as_raw() == 7));
         for (report, code, reason) in [
             ("refused 125 no cgroup\n", 125, "no cgroup"),
+            ("cause EROFS\ncause later\nrefused 125 no cgroup\n", 125, "no cgroup (EROFS)"),
             ("pid 7\nrefused 127 cannot execute /x\n", 127, "cannot execute /x"),
         ] {
             match understand(report) {
@@ -288,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_for_another_root_or_cgroup_is_refused() {
+    fn a_config_for_another_root_or_cgroup_or_without_a_program_is_refused() {
         let config = ShimConfig {
             name: ServiceName::new("web").unwrap(),
             layers: Vec::new(),
@@ -296,14 +321,17 @@ mod tests {
             stop_signal: 15,
             log: plan::Log::None,
         };
-        let check = |root: &str, cgroup: &str| {
+        let check = |root: &str, cgroup: &str, args: &[&str]| {
+            let process = serde_json::json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": args});
             let spec = serde_json::json!({
-                "ociVersion": "1.0.2", "root": {"path": root}, "linux": {"cgroupsPath": cgroup}
+                "ociVersion": "1.0.2", "process": process, "root": {"path": root}, "linux": {"cgroupsPath": cgroup}
             });
             check(&serde_json::from_value(spec).unwrap(), &config, Path::new("/r"))
         };
-        assert_eq!(check("/r", "/services.slice/web/container"), Ok(()));
-        assert!(check("/other", "/services.slice/web/container").unwrap_err().contains("root.path"));
-        assert!(check("/r", "web").unwrap_err().contains("linux.cgroupsPath"));
+        let cgroup = "/services.slice/web/container";
+        assert_eq!(check("/r", cgroup, &["nginx"]), Ok(()));
+        assert!(check("/other", cgroup, &["nginx"]).unwrap_err().contains("root.path"));
+        assert!(check("/r", "web", &["nginx"]).unwrap_err().contains("linux.cgroupsPath"));
+        assert!(check("/r", cgroup, &[]).unwrap_err().contains("process.args"));
     }
 }

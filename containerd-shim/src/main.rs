@@ -7,8 +7,9 @@
 //! What it relies on and what it must never do:
 //! - it is single-threaded, because libcontainer forks without regard for other threads, and it runs libcontainer
 //!   only in a child that ends before the container's program starts: what the library leaks ends with the child;
-//! - every mount lives in the shim's own mount namespace, so nothing is left behind however the shim ends;
-//! - the container's output never makes the shim wait: what the console cannot take is dropped and counted.
+//! - every mount, and what libcontainer keeps on disk, lives in the shim's own mount namespace, so nothing is left
+//!   behind however the shim ends;
+//! - the container never waits for a console and never sees a full disk through its log: such output is dropped.
 //!
 //! What `config.json` must hold for this shim and this libcontainer:
 //! - `root.path` is `/run/holdfast/shim/NAME/rootfs`, `linux.cgroupsPath` is `/services.slice/NAME/container`;
@@ -24,8 +25,8 @@
 #![expect(unsafe_code, reason = "the child that creates the container is a fork of the shim")]
 
 mod cgroup;
-mod console;
 mod create;
+mod log;
 mod rootfs;
 mod run;
 

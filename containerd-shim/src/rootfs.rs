@@ -1,5 +1,7 @@
 //! The container's root: one EROFS file a layer, overlayfs on top, in a mount namespace of the shim's own.
 //!
+//! All of it lies on a tmpfs that only this namespace sees: mount points need no clearing up.
+//!
 //! Layers are mounted straight from their files (no loop devices). `lowerdir+` of the newer mount interface takes
 //! one layer at a time, so an image may have more layers than fit the page of options that mount(2) takes.
 
@@ -12,8 +14,8 @@ use std::path::{Path, PathBuf};
 use nix::sched::{CloneFlags, unshare};
 use plan::ShimConfig;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
 };
 
 /// Why there is no root.
@@ -23,6 +25,8 @@ pub(crate) enum RootfsError {
     Namespace(#[source] io::Error),
     #[error("cannot make the directory {path}")]
     Directory { path: PathBuf, source: io::Error },
+    #[error("cannot mount a tmpfs on {path}")]
+    Tmpfs { path: PathBuf, source: io::Error },
     #[error("cannot mount the layer {path}{said}")]
     Layer { path: PathBuf, said: KernelSaid, source: io::Error },
     #[error("cannot mount the root with its writable layer in {path}{said}")]
@@ -45,6 +49,11 @@ pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, Ro
     unshare(CloneFlags::CLONE_NEWNS).map_err(|error| RootfsError::Namespace(error.into()))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| RootfsError::Namespace(error.into()))?;
+
+    let directory = make_directory(directory.to_owned())?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("holdfast", &directory, "tmpfs", flags, Some(c"mode=0700"))
+        .map_err(|error| RootfsError::Tmpfs { path: directory.clone(), source: error.into() })?;
 
     let mut lower = Vec::new();
     for (n, file) in config.layers.iter().enumerate() {

@@ -1,22 +1,20 @@
 //! One container from its mounts to its exit code.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use plan::{Log, ServiceName, ShimConfig};
+use plan::{ServiceName, ShimConfig};
 use rustix::event::{PollFd, PollFlags, poll};
 use sys::kmsg::{self, Level};
 use sys::process::Exit;
 use sys::signals::{SIGCHLD, SIGINT, SIGTERM, SignalFd};
 
 use crate::cgroup::{Cgroup, CgroupError};
-use crate::console::Console;
 use crate::create::{self, CreateError};
+use crate::log::Output;
 use crate::rootfs::{self, RootfsError};
 
 /// Why there is no container.
@@ -24,8 +22,8 @@ use crate::rootfs::{self, RootfsError};
 pub(crate) enum RunError {
     #[error("cannot {what}")]
     Setup { what: &'static str, source: io::Error },
-    #[error("cannot open the log {path}")]
-    Log { path: PathBuf, source: io::Error },
+    #[error("cannot open the log")]
+    Log { source: io::Error },
     #[error("{number} is not the number of a signal")]
     StopSignal { number: i32 },
     #[error(transparent)]
@@ -46,7 +44,7 @@ impl RunError {
     }
 }
 
-/// Where the shim and libcontainer keep what they know of `name` while it runs.
+/// Where the shim mounts what the container of `name` needs, and libcontainer keeps its state.
 pub(crate) fn directory(name: &ServiceName) -> PathBuf {
     Path::new(plan::paths::RUN).join("shim").join(name.as_str())
 }
@@ -63,55 +61,21 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
 
     let cgroup = Cgroup::of(&config.name);
     cgroup.remove()?;
-    create::forget(&config.name).map_err(setup("remove what an earlier run left"))?;
     let rootfs = rootfs::mount(&directory(&config.name), config)?;
-    let (output, mut console) = open_log(config)?;
+    let (mut output, file) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
-    let started = create::create(bundle, config, &rootfs, output);
-    if let Err(error) = started {
-        clean_up(&cgroup, &config.name);
-        return Err(error.into());
-    }
-    let container = started?;
+    let started = create::create(bundle, config, &rootfs, file);
+    let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
     drop_capabilities().map_err(setup("drop capabilities"))?;
     notify(&config.name, &[sd_notify::NotifyState::Ready]);
-    let exit = hold(container, stop_signal, &signals, console.as_mut()).map_err(setup("wait"));
+    let exit = hold(container, stop_signal, &signals, &mut output).map_err(setup("wait"));
     clean_up(&cgroup, &config.name);
-    if let Some(console) = &mut console {
-        console.finish();
-    }
+    output.finish();
     exit
 }
 
-/// What the container writes to, and the console's end of it when it is one.
-fn open_log(config: &ShimConfig) -> Result<(File, Option<Console>), RunError> {
-    let open = |options: &mut OpenOptions, path: &Path| {
-        options.open(path).map_err(|source| RunError::Log { path: path.into(), source })
-    };
-    match &config.log {
-        Log::None => Ok((open(OpenOptions::new().write(true), Path::new("/dev/null"))?, None)),
-        Log::File { path } => {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)
-                    .map_err(|source| RunError::Log { path: path.into(), source })?;
-            }
-            Ok((open(OpenOptions::new().append(true).create(true).mode(0o640), path)?, None))
-        }
-        Log::Console => {
-            let (console, output) = Console::new(config.name.as_str())
-                .map_err(|source| RunError::Setup { what: "make a pipe for the output", source })?;
-            Ok((output, Some(console)))
-        }
-    }
-}
-
 /// Waits until `container` ends; the event loop.
-fn hold(
-    container: Pid,
-    stop_signal: Signal,
-    signals: &SignalFd,
-    mut console: Option<&mut Console>,
-) -> io::Result<Exit> {
+fn hold(container: Pid, stop_signal: Signal, signals: &SignalFd, output: &mut Output) -> io::Result<Exit> {
     loop {
         // Besides the container these are the child that made it and, when the container shares the host's process
         // ids, the orphans of its processes.
@@ -126,11 +90,9 @@ fn hold(
                 kill(container, stop_signal)?;
             }
         }
-        if let Some(console) = &mut console {
-            console.pump();
-        }
+        output.pump();
         let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
-        if let Some(pipe) = console.as_ref().and_then(|console| console.pipe()) {
+        if let Some(pipe) = output.pipe() {
             wanted.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
         }
         match poll(&mut wanted, None) {
@@ -153,12 +115,6 @@ fn drop_capabilities() -> io::Result<()> {
 fn clean_up(cgroup: &Cgroup, name: &ServiceName) {
     if let Err(error) = cgroup.remove() {
         kmsg::write(Level::Warning, &format!("holdfast: {name}: {error}"));
-    }
-    if let Err(error) = create::forget(name) {
-        kmsg::write(
-            Level::Warning,
-            &format!("holdfast: {name}: cannot remove the container's state: {error}"),
-        );
     }
 }
 

@@ -1,13 +1,16 @@
-//! The console log driver: the container's output as lines of the kernel log, behind the service's name.
+//! The container's output on its way to the log: a file, the console, or nowhere.
 //!
-//! A container can write faster than any console prints. What exceeds the rate is dropped and counted; neither the
-//! container nor the node ever waits for it.
+//! The container writes to a pipe in every case, never to the file itself: a program that opens /dev/stdout anew
+//! would cut the file off. On the console each line stands behind the service's name. A container can write faster
+//! than any console prints: what exceeds the rate is dropped and counted.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
+use plan::{Log, ShimConfig};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 use sys::kmsg::{self, Level};
@@ -25,22 +28,42 @@ const READS: usize = 16;
 
 /// The reading end of a container's output.
 #[derive(Debug)]
-pub(crate) struct Console {
-    /// Absent when the container has closed its end.
+pub(crate) struct Output {
+    /// Absent when nobody reads it, or the container has closed its end.
     pipe: Option<File>,
-    name: String,
-    lines: Lines,
-    budget: Budget,
+    sink: Sink,
 }
 
-impl Console {
-    /// The console of the service `name`, and the file its container writes to.
-    pub(crate) fn new(name: &str) -> io::Result<(Self, File)> {
+#[derive(Debug)]
+enum Sink {
+    File(File),
+    Console { name: String, lines: Lines, budget: Budget },
+    None,
+}
+
+impl Output {
+    /// Opens the log of `config`: the shim's end of it, and the file that the container writes to.
+    pub(crate) fn open(config: &ShimConfig) -> io::Result<(Self, File)> {
+        let sink = match &config.log {
+            Log::None => {
+                let null = OpenOptions::new().write(true).open("/dev/null")?;
+                return Ok((Self { pipe: None, sink: Sink::None }, null));
+            }
+            Log::File { path } => {
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                Sink::File(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?)
+            }
+            Log::Console => Sink::Console {
+                name: config.name.to_string(),
+                lines: Lines::default(),
+                budget: Budget { bytes: BURST, since: Instant::now(), dropped: 0 },
+            },
+        };
         let (pipe, output) = pipe_with(PipeFlags::CLOEXEC)?;
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
-        let pipe = Some(File::from(pipe));
-        let budget = Budget { bytes: BURST, since: Instant::now(), dropped: 0 };
-        Ok((Self { pipe, name: name.to_owned(), lines: Lines::default(), budget }, output.into()))
+        Ok((Self { pipe: Some(pipe.into()), sink }, output.into()))
     }
 
     /// What to poll for reading.
@@ -48,7 +71,7 @@ impl Console {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Prints what has come.
+    /// Passes on what has come.
     pub(crate) fn pump(&mut self) {
         for _ in 0..READS {
             if !self.read() {
@@ -57,13 +80,15 @@ impl Console {
         }
     }
 
-    /// Prints the rest when the container has ended.
+    /// Passes on the rest when the container has ended.
     pub(crate) fn finish(&mut self) {
         while self.read() {}
-        if let Some(line) = self.lines.finish() {
-            print(&self.name, &mut self.budget, &line);
+        if let Sink::Console { name, lines, budget } = &mut self.sink {
+            if let Some(line) = lines.finish() {
+                print(name, budget, &line);
+            }
+            budget.report(name);
         }
-        self.budget.report(&self.name);
     }
 
     /// Reads once; false when there is nothing to read now, or ever.
@@ -73,8 +98,7 @@ impl Console {
         match pipe.read(&mut bytes) {
             Ok(0) => self.pipe = None,
             Ok(length) => {
-                let (name, budget) = (&self.name, &mut self.budget);
-                self.lines.feed(&bytes[..length], |line| print(name, budget, line));
+                self.sink.take(&bytes[..length]);
                 return true;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
@@ -82,6 +106,17 @@ impl Console {
             Err(_) => self.pipe = None,
         }
         false
+    }
+}
+
+impl Sink {
+    fn take(&mut self, bytes: &[u8]) {
+        match self {
+            // A disk that is full or broken must not stop the container.
+            Self::File(file) => file.write_all(bytes).unwrap_or(()),
+            Self::Console { name, lines, budget } => lines.feed(bytes, |line| print(name, budget, line)),
+            Self::None => {}
+        }
     }
 }
 
