@@ -216,9 +216,15 @@ impl Report {
         self.inner.borrow().kept[0] == MAX_PROBLEMS
     }
 
+    /// How many errors were added.
+    pub fn errors(&self) -> usize {
+        let inner = self.inner.borrow();
+        inner.kept[0] + inner.dropped[0]
+    }
+
     /// Whether an error was added.
     pub fn has_errors(&self) -> bool {
-        self.inner.borrow().kept[0] > 0
+        self.errors() > 0
     }
 
     /// The problems in the order of the sources, errors before others on one line.
