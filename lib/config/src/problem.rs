@@ -56,6 +56,11 @@ impl Problem {
         Self::new(Severity::Error, source, mark, path, message.into())
     }
 
+    /// A warning about `source` as a whole.
+    pub fn warning(source: &str, path: &str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, source, None, path, message.into())
+    }
+
     /// The same with advice.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -13,6 +13,7 @@ mod ioctl;
 pub mod kmsg;
 pub mod loop_device;
 pub mod net;
+pub mod packet;
 pub mod process;
 pub mod random;
 pub mod signals;

@@ -1,0 +1,377 @@
+//! Generations on the state partition: written once, whole, and never changed.
+//!
+//! A generation is made in a directory that PID 1 never looks at, waited for to be on the disk, and renamed; then the
+//! links to the current one are replaced. Whoever is killed in between leaves the old generation current.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use plan::{Plan, ReadError, paths};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::file::{self, FileError, cannot};
+use crate::planner::Draft;
+
+/// Generations that are kept beside those that links name.
+const KEPT: usize = 10;
+
+/// What a generation is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Input<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) user_data: &'a [u8],
+    /// The name that the datasource gives the node.
+    pub(crate) local_hostname: Option<&'a str>,
+    pub(crate) os_version: &'a str,
+    pub(crate) root_hash: &'a str,
+}
+
+/// `generation.json`: what a generation was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) number: u64,
+    pub(crate) os_version: String,
+    pub(crate) root_hash: String,
+    /// Name of the user-data's source.
+    pub(crate) source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) local_hostname: Option<String>,
+    /// Hex SHA-256 over everything it was made from.
+    pub(crate) digest: String,
+    /// Seconds since 1970, by the clock of the node.
+    pub(crate) time: u64,
+}
+
+/// A generation on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
+    pub(crate) record: Record,
+    pub(crate) plan: Plan,
+    directory: PathBuf,
+}
+
+/// Why a generation is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GenerationError {
+    #[error("cannot keep the new generation")]
+    Write(#[from] FileError),
+    #[error("cannot keep the new generation: {path} cannot be written as JSON")]
+    Encode { path: PathBuf, source: serde_json::Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Input<'_> {
+    /// What tells this input from another one.
+    pub(crate) fn digest(&self) -> String {
+        let hex = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let parts = [hex(self.user_data), self.os_version.to_owned(), self.root_hash.to_owned()];
+        hex([parts.join("\n"), self.local_hostname.unwrap_or_default().to_owned()].join("\n").as_bytes())
+    }
+}
+
+impl Generation {
+    /// The user-data that it was made from.
+    pub(crate) fn user_data(&self) -> Result<Vec<u8>, FileError> {
+        let path = self.directory.join("user-data");
+        fs::read(&path).map_err(cannot("read", &path))
+    }
+
+    fn read(directory: &Path) -> Result<Self, ReadError> {
+        Ok(Self {
+            record: plan::read_json(&directory.join("generation.json"))?,
+            plan: plan::read_json(&directory.join("plan.json"))?,
+            directory: directory.to_owned(),
+        })
+    }
+}
+
+/// All generations.
+#[derive(Clone, Debug)]
+pub(crate) struct Generations {
+    directory: PathBuf,
+    containers: PathBuf,
+}
+
+impl Generations {
+    /// Those of the node.
+    pub(crate) fn of_node() -> Self {
+        Self { directory: paths::GENERATIONS.into(), containers: paths::CONTAINERS.into() }
+    }
+
+    /// The one that the running release uses: its own last one, else the last one of any release.
+    pub(crate) fn current(&self, root_hash: &str) -> Result<Option<Generation>, ReadError> {
+        for link in [format!("current-{root_hash}"), "current".to_owned()] {
+            // The generation itself, not the link, so that its path does not change its meaning.
+            if let Ok(directory) = fs::canonicalize(self.directory.join(link)) {
+                return Generation::read(&directory).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a new generation and makes it the current one.
+    pub(crate) fn commit(&self, input: &Input<'_>, draft: &Draft) -> Result<Generation, GenerationError> {
+        fs::create_dir_all(&self.directory).map_err(cannot("make the directory", &self.directory))?;
+        let number = 1 + self.numbers().last().copied().unwrap_or(0);
+        let directory = self.directory.join(number.to_string());
+        let plan = draft.plan(number, &directory);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record = Record {
+            number,
+            os_version: input.os_version.to_owned(),
+            root_hash: input.root_hash.to_owned(),
+            source: input.source.to_owned(),
+            local_hostname: input.local_hostname.map(str::to_owned),
+            digest: input.digest(),
+            time: now.as_secs(),
+        };
+
+        let new = self.directory.join("new");
+        remove_tree(&new)?;
+        if let Err(error) = write(&new, input, draft, &plan, &record) {
+            // Half a generation must not fill a state partition that is full already. It is written over next time.
+            return remove_tree(&new).map_err(GenerationError::Write).and(Err(error));
+        }
+        fs::rename(&new, &directory).map_err(cannot("rename", &new))?;
+        file::sync_directory(&self.directory)?;
+        if !input.root_hash.is_empty() {
+            self.link(&format!("current-{}", input.root_hash), number)?;
+        }
+        self.link("current", number)?;
+        Ok(Generation { record, plan, directory })
+    }
+
+    /// Removes generations that are neither recent nor linked to, and the writable layers that no kept one uses.
+    pub(crate) fn prune(&self) -> Result<(), FileError> {
+        let numbers = self.numbers();
+        let mut kept: BTreeSet<u64> = numbers.iter().rev().take(KEPT).copied().collect();
+        kept.extend(entries(&self.directory).filter_map(|path| {
+            let target = fs::read_link(path).ok()?;
+            target.to_str()?.parse::<u64>().ok()
+        }));
+        let mut used = BTreeSet::new();
+        for number in numbers {
+            let directory = self.directory.join(number.to_string());
+            if !kept.contains(&number) {
+                remove_tree(&directory)?;
+            } else if let Ok(plan) = plan::read_json::<Plan>(&directory.join("plan.json")) {
+                used.extend(
+                    plan.services.into_iter().map(|(name, service)| (name.to_string(), service.digest)),
+                );
+            }
+        }
+        for service in entries(&self.containers) {
+            for layer in entries(&service) {
+                let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if !used.contains(&(name(&service), name(&layer))) {
+                    remove_tree(&layer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers that are taken, in order.
+    fn numbers(&self) -> Vec<u64> {
+        let number = |path: PathBuf| path.file_name()?.to_str()?.parse().ok();
+        let mut numbers: Vec<u64> = entries(&self.directory).filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Points a link to a generation, at once.
+    fn link(&self, name: &str, number: u64) -> Result<(), FileError> {
+        let (new, link) = (self.directory.join("new-link"), self.directory.join(name));
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(cannot("remove", &new)(error));
+            }
+            _ => symlink(number.to_string(), &new).map_err(cannot("make the link", &new))?,
+        }
+        fs::rename(&new, &link).map_err(cannot("replace", &link))?;
+        file::sync_directory(&self.directory)
+    }
+}
+
+/// Writes all files of a generation into a new directory.
+fn write(
+    directory: &Path,
+    input: &Input<'_>,
+    draft: &Draft,
+    plan: &Plan,
+    record: &Record,
+) -> Result<(), GenerationError> {
+    make_directory(directory)?;
+    file::create(&directory.join("user-data"), 0o600, input.user_data)?;
+    write_json(&directory.join("plan.json"), plan)?;
+    write_json(&directory.join("generation.json"), record)?;
+    let bundles = directory.join("bundles");
+    make_directory(&bundles)?;
+    for (name, bundle) in draft.bundles() {
+        let path = bundles.join(name.as_str());
+        make_directory(&path)?;
+        write_json(&path.join("config.json"), &bundle.config)?;
+        write_json(&path.join("shim.json"), &bundle.shim)?;
+        file::sync_directory(&path)?;
+    }
+    file::sync_directory(&bundles)?;
+    Ok(file::sync_directory(directory)?)
+}
+
+/// Only root reads them: environments hold passwords.
+fn make_directory(path: &Path) -> Result<(), FileError> {
+    fs::DirBuilder::new().mode(0o700).create(path).map_err(cannot("make the directory", path))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), GenerationError> {
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|source| GenerationError::Encode { path: path.to_owned(), source })?;
+    Ok(file::create(path, 0o600, &text)?)
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+fn remove_tree(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(cannot("remove", path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::planner::{Wanted, draft};
+
+    struct Node {
+        directory: tempfile::TempDir,
+        generations: Generations,
+    }
+
+    fn node() -> Node {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let generations = Generations { directory: at("generations"), containers: at("containers") };
+        Node { directory, generations }
+    }
+
+    fn input<'a>(user_data: &'a str, root_hash: &'a str) -> Input<'a> {
+        let (source, user_data) = ("f", user_data.as_bytes());
+        Input { source, user_data, local_hostname: None, os_version: "1", root_hash }
+    }
+
+    fn commit(node: &Node, user_data: &str, root_hash: &str) -> Result<Generation, GenerationError> {
+        let (desired, _) = config::check("f", user_data.as_bytes());
+        let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
+        let image = images::Image { digest: String::new(), layers: Vec::new(), config };
+        let images = images::Index { images: [("docker.io/library/a:latest".to_owned(), image)].into() };
+        let wanted = Wanted {
+            desired: &desired.unwrap(),
+            source: "f",
+            hostname: "node",
+            os_version: "1",
+            images: &images,
+            seccomp: &Value::Null,
+        };
+        node.generations.commit(&input(user_data, root_hash), &draft(&wanted).unwrap())
+    }
+
+    const WEB: &str =
+        "#cloud-config\nservices: {web: {image: a, network_mode: none, environment: {P: secret}}}\n";
+
+    #[test]
+    fn a_generation_is_what_pid_1_and_the_shim_read() {
+        let node = node();
+        commit(&node, WEB, "ab").unwrap();
+        let directory = node.directory.path().join("generations/1");
+        let plan: Plan =
+            plan::read_json(&node.directory.path().join("generations/current-ab/plan.json")).unwrap();
+        assert_eq!(plan.generation, 1);
+        let service = plan.services.values().next().unwrap();
+        assert_eq!(service.bundle, directory.join("bundles/web"));
+        plan::read_json::<plan::ShimConfig>(&service.bundle.join("shim.json")).unwrap();
+        plan::read_json::<Value>(&service.bundle.join("config.json")).unwrap();
+        for secret in ["user-data", "bundles/web/config.json"] {
+            let mode = fs::metadata(directory.join(secret)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{secret} is for root alone");
+        }
+        let current = node.generations.current("ab").unwrap().unwrap();
+        assert_eq!(current.record.digest, input(WEB, "ab").digest());
+        assert_eq!(current.user_data().unwrap(), WEB.as_bytes());
+    }
+
+    #[test]
+    fn each_release_has_its_own_current_generation() {
+        let node = node();
+        assert!(node.generations.current("ab").unwrap().is_none());
+        commit(&node, WEB, "ab").unwrap();
+        commit(&node, WEB, "cd").unwrap();
+        let number = |hash| node.generations.current(hash).unwrap().unwrap().record.number;
+        assert_eq!((number("ab"), number("cd"), number("ef")), (1, 2, 2));
+    }
+
+    #[test]
+    fn the_same_input_has_the_same_digest_and_any_other_another() {
+        let named = Input { local_hostname: Some("x"), ..input(WEB, "ab") };
+        let newer = Input { os_version: "2", ..input(WEB, "ab") };
+        let digests: BTreeSet<_> =
+            [input(WEB, "ab"), input("", "ab"), input(WEB, "cd"), named, newer].map(|i| i.digest()).into();
+        assert_eq!(digests.len(), 5);
+        assert_eq!(input(WEB, "ab").digest(), Input { source: "other", ..input(WEB, "ab") }.digest());
+    }
+
+    #[test]
+    fn an_interrupted_commit_leaves_the_old_generation_current() {
+        let node = node();
+        commit(&node, WEB, "ab").unwrap();
+        let generations = node.directory.path().join("generations");
+        fs::create_dir_all(generations.join("new/bundles")).unwrap();
+        fs::create_dir(generations.join("2")).unwrap();
+        symlink("2", generations.join("new-link")).unwrap();
+        assert_eq!(node.generations.current("ab").unwrap().unwrap().record.number, 1);
+        assert_eq!(commit(&node, "#cloud-config\n", "ab").unwrap().record.number, 3);
+        assert_eq!(node.generations.current("ab").unwrap().unwrap().record.number, 3);
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_written_keeps_the_old_generation() {
+        let node = node();
+        commit(&node, WEB, "ab").unwrap();
+        // A file stands where the new generation's directory must be made.
+        fs::write(node.directory.path().join("generations/new"), "").unwrap();
+        let error = commit(&node, "#cloud-config\n", "ab").unwrap_err();
+        assert!(crate::console::chain(&error).to_string().contains("generations/new"), "{error:?}");
+        assert_eq!(node.generations.current("ab").unwrap().unwrap().record.number, 1);
+    }
+
+    #[test]
+    fn old_generations_and_layers_go_and_those_in_use_stay() {
+        let node = node();
+        let first = commit(&node, WEB, "old").unwrap();
+        for n in 0..KEPT + 2 {
+            commit(&node, &WEB.replace("secret", &n.to_string()), "ab").unwrap();
+        }
+        let layers = node.directory.path().join("containers/web");
+        let digest = &first.plan.services.values().next().unwrap().digest;
+        for layer in [digest.as_str(), "unused"] {
+            fs::create_dir_all(layers.join(layer).join("upper")).unwrap();
+        }
+        node.generations.prune().unwrap();
+        let mut expected: Vec<u64> = (4..=13).collect();
+        expected.insert(0, 1);
+        assert_eq!(node.generations.numbers(), expected, "1 is linked to, the rest is recent");
+        assert!(layers.join(digest).exists() && !layers.join("unused").exists());
+    }
+}

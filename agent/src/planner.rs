@@ -1,0 +1,178 @@
+//! Desired state -> the plan of a generation and its bundles. Pure: what cannot be planned comes back as problems of
+//! the configuration, at the line that asked for it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bundle::{Bundle, BundleError, Input};
+use config::{Desired, Network, Problem, Service};
+use images::Image;
+use plan::{Needs, Plan, ServiceName, paths};
+use serde_json::Value;
+
+/// What a plan is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) desired: &'a Desired,
+    /// Name of the configuration in problems.
+    pub(crate) source: &'a str,
+    pub(crate) hostname: &'a str,
+    pub(crate) os_version: &'a str,
+    pub(crate) images: &'a images::Index,
+    pub(crate) seccomp: &'a Value,
+}
+
+/// Everything of a generation but its number.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) hostname: String,
+    os_version: String,
+    gate: plan::Gate,
+    services: BTreeMap<ServiceName, (Bundle, Service)>,
+}
+
+/// Plans what is wanted.
+pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
+    let mut services = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, service) in &wanted.desired.services {
+        match make(wanted, name, service) {
+            Ok(bundle) => drop(services.insert(name.clone(), (bundle, service.clone()))),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Draft {
+        hostname: wanted.hostname.to_owned(),
+        os_version: wanted.os_version.to_owned(),
+        gate: wanted.desired.gate,
+        services,
+    })
+}
+
+impl Draft {
+    /// The bundles by service.
+    pub(crate) fn bundles(&self) -> impl Iterator<Item = (&ServiceName, &Bundle)> {
+        self.services.iter().map(|(name, (bundle, _))| (name, bundle))
+    }
+
+    /// The plan, as generation `number` in its `directory`.
+    pub(crate) fn plan(&self, number: u64, directory: &Path) -> Plan {
+        let service = |(name, (bundle, service)): (&ServiceName, &(Bundle, Service))| {
+            let planned = plan::Service {
+                bundle: directory.join("bundles").join(name.as_str()),
+                digest: bundle.digest.clone(),
+                restart: service.restart,
+                depends_on: service.depends_on.clone(),
+                needs: Needs { network: service.network == Network::Host },
+                stop_timeout_ms: u64::try_from(service.stop_grace_period.as_millis()).unwrap_or(u64::MAX),
+                required: true,
+            };
+            (name.clone(), planned)
+        };
+        Plan {
+            generation: number,
+            os_version: self.os_version.clone(),
+            hostname: self.hostname.clone(),
+            gate: self.gate,
+            services: self.services.iter().map(service).collect(),
+        }
+    }
+}
+
+fn make(wanted: &Wanted<'_>, name: &ServiceName, service: &Service) -> Result<Bundle, Problem> {
+    let image = find(wanted, name, service)?;
+    let store = Path::new(paths::BAKED_IMAGES);
+    let (seccomp, hostname) = (wanted.seccomp, wanted.hostname);
+    bundle::bundle(&Input { name, service, image, store, seccomp, hostname }).map_err(|error| {
+        let own_user = service.user.as_ref().filter(|_| matches!(error, BundleError::UserName { .. }));
+        let (key, mark) = own_user.map_or(("image", service.image.mark), |user| ("user", user.mark));
+        Problem::error(wanted.source, Some(mark), &format!("services.{name}.{key}"), error.to_string())
+    })
+}
+
+fn find<'a>(wanted: &Wanted<'a>, name: &ServiceName, service: &Service) -> Result<&'a Image, Problem> {
+    let full = images::expand_reference(&service.image.value);
+    wanted.images.images.get(&full).ok_or_else(|| {
+        let known: Vec<&str> = wanted.images.images.keys().map(String::as_str).collect();
+        let hint = match known.as_slice() {
+            [] => "no images are baked into this node: give some to image-build with --image".to_owned(),
+            known => format!("on this node are {}", known.join(", ")),
+        };
+        let path = format!("services.{name}.image");
+        let message = format!("there is no image '{full}' on this node");
+        Problem::error(wanted.source, Some(service.image.mark), &path, message).with_hint(hint)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images() -> images::Index {
+        let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
+        let image = Image { digest: String::new(), layers: Vec::new(), config };
+        let named = Image {
+            config: images::Config { user: Some("web".to_owned()), ..image.config.clone() },
+            ..image.clone()
+        };
+        let images = [("docker.io/library/a:latest", image), ("docker.io/library/named:latest", named)];
+        images::Index { images: images.into_iter().map(|(name, image)| (name.to_owned(), image)).collect() }
+    }
+
+    fn plan_of(services: &str, images: &images::Index) -> Result<Plan, Vec<String>> {
+        let text = format!("#cloud-config\nservices:\n{services}");
+        let (desired, problems) = config::check("f", text.as_bytes());
+        let desired = desired.unwrap_or_else(|| panic!("{problems:#?}"));
+        let wanted = Wanted {
+            desired: &desired,
+            source: "f",
+            hostname: "node",
+            os_version: "1.2.3",
+            images,
+            seccomp: &Value::Null,
+        };
+        let draft =
+            draft(&wanted).map_err(|problems| problems.iter().map(Problem::to_string).collect::<Vec<_>>())?;
+        Ok(draft.plan(7, Path::new("/g/7")))
+    }
+
+    #[test]
+    fn services_become_entries_of_the_plan() {
+        let services = "  a: {image: a, network_mode: host, restart: always, stop_grace_period: 3s}\n  \
+                        b: {image: 'a:latest', network_mode: none, depends_on: [a]}\n";
+        let plan = plan_of(services, &images()).expect("a plan");
+        assert_eq!((plan.generation, plan.hostname.as_str(), plan.os_version.as_str()), (7, "node", "1.2.3"));
+        let [a, b] = plan.services.values().collect::<Vec<_>>()[..] else { panic!("two services") };
+        assert_eq!(a.bundle, Path::new("/g/7/bundles/a"));
+        assert_eq!((a.needs.network, b.needs.network), (true, false));
+        assert_eq!((a.stop_timeout_ms, b.stop_timeout_ms), (3_000, 10_000));
+        assert_eq!((a.restart, b.restart), (plan::Restart::Always, plan::Restart::No));
+        assert_eq!(b.depends_on.len(), 1);
+        assert_ne!(a.digest, b.digest);
+    }
+
+    #[test]
+    fn what_the_node_cannot_run_is_said_at_its_line() {
+        let services = "  a: {image: nowhere, network_mode: none}\n  b: {image: a, network_mode: none, user: web}\n  \
+                        c: {image: named, network_mode: none}\n";
+        let problems = plan_of(services, &images()).expect_err("problems");
+        assert_eq!(
+            problems[0],
+            "error f:3:14 services.a.image: there is no image 'docker.io/library/nowhere:latest' on this node \
+             (on this node are docker.io/library/a:latest, docker.io/library/named:latest)"
+        );
+        assert!(
+            problems[1].starts_with("error f:4:43 services.b.user: the user 'web' is given by name"),
+            "{problems:?}"
+        );
+        assert!(
+            problems[2].starts_with("error f:5:14 services.c.image: the user 'web' is given by name"),
+            "{problems:?}"
+        );
+        let none = plan_of("  a: {image: a, network_mode: none}\n", &images::Index::default());
+        assert!(none.expect_err("problems")[0].contains("no images are baked"));
+    }
+}
