@@ -30,7 +30,7 @@ impl Esp {
             .bytes_per_cluster(CLUSTER)
             .volume_id(volume_id)
             .volume_label(*b"HOLDFASTESP");
-        fatfs::format_volume(&mut Cursor::new(&mut esp.bytes[..]), options)
+        fatfs::format_volume(Cursor::new(&mut esp.bytes[..]), options)
             .context("cannot make the FAT32 file system of the ESP")?;
         esp.with(|fat| {
             let make = |path| fat.root_dir().create_dir(path).map(drop);

@@ -17,6 +17,7 @@ mod packages;
 mod progress;
 mod project;
 mod run;
+mod slot;
 mod uki;
 
 /// Build, boot, install and inspect Holdfast images.

@@ -345,27 +345,33 @@ mod tests {
         assert_eq!(packages.cached("a"), None);
     }
 
+    impl Package {
+        /// A package at `path` with these files.
+        pub(crate) fn from_files(path: &Path, files: &[(&str, &str)]) -> Self {
+            let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+            for (name, content) in files {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(content.len().try_into().unwrap());
+                tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+            }
+            let data = tar.into_inner().unwrap().finish().unwrap();
+            let mut archive = ar::Builder::new(File::create(path).unwrap());
+            for (name, content) in [("debian-binary", &b"2.0\n"[..]), ("data.tar.zst", &data)] {
+                let header = ar::Header::new(name.into(), content.len().try_into().unwrap());
+                archive.append(&header, content).unwrap();
+            }
+            Self { name: "p".into(), version: "1".into(), sha256: String::new(), path: path.to_owned() }
+        }
+    }
+
     #[test]
     fn a_package_is_read_without_dpkg() {
         let folder = tempfile::tempdir().unwrap();
-        let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(5);
-        tar.append_data(&mut header, "./usr/bin/x", &b"hello"[..]).unwrap();
-        let data = tar.into_inner().unwrap().finish().unwrap();
-        let path = folder.path().join("x.deb");
-        let mut archive = ar::Builder::new(File::create(&path).unwrap());
-        for (name, content) in [("debian-binary", &b"2.0\n"[..]), ("data.tar.zst", &data)] {
-            let header = ar::Header::new(name.into(), content.len().try_into().unwrap());
-            archive.append(&header, content).unwrap();
-        }
-        drop(archive);
-        let package = Package { name: "x".into(), version: "1".into(), sha256: String::new(), path };
-        let names = package.with_data(|tar| {
-            let mut archive = tar::Archive::new(tar);
-            let entries = archive.entries()?.map(|e| Ok(e?.path()?.into_owned()));
-            entries.collect::<Result<Vec<_>>>()
-        });
-        assert_eq!(names.unwrap(), [Path::new("usr/bin/x")]);
+        let package =
+            Package::from_files(&folder.path().join("x.deb"), &[("./usr/bin/x", "hello"), ("./y", "")]);
+        let files = package.files(&["usr/bin/x", "z"]).unwrap();
+        assert_eq!(files, BTreeMap::from([("usr/bin/x".to_owned(), b"hello".to_vec())]));
+        fs::write(&package.path, "no archive").unwrap();
+        assert!(package.files(&[]).is_err());
     }
 }

@@ -116,8 +116,13 @@ fn put(image: &mut [u8], offset: usize, bytes: &[u8]) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A kernel image with this command line and nothing else.
+    pub(crate) fn image_with_cmdline(cmdline: &str) -> Vec<u8> {
+        assemble(&stub(1), &[(".cmdline", cmdline.as_bytes())]).unwrap()
+    }
 
     /// A PE header with one section `.text` of 16 bytes and room for `room` more.
     fn stub(room: usize) -> Vec<u8> {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use plan::paths;
 use slots::UkiName;
+use tempfile::TempDir;
 
 mod artifacts;
 mod disk;
@@ -22,6 +23,7 @@ mod tree;
 
 pub(crate) use artifacts::BuildManifest;
 
+use crate::images::{self, ImageSpec};
 use crate::packages::{Package, Packages};
 use crate::progress::Progress;
 use crate::{project, run, uki};
@@ -48,6 +50,9 @@ pub(crate) struct Args {
     /// User-data to bake into the root
     #[arg(long, value_name = "USER-DATA")]
     config: Option<PathBuf>,
+    /// An image to bake into the root, from an OCI image layout
+    #[arg(long = "image", value_name = "NAME=OCI-LAYOUT-DIR[:TAG]")]
+    images: Vec<ImageSpec>,
     /// Room for the root of each slot
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = run::parse_size)]
     slot_size: u64,
@@ -100,6 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let binaries = binaries(&manifest, &bin_dir, &args.bin)?;
     let (root_modules, initrd_modules) = debian.kernel.module_files(&manifest)?;
     let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let store = bake_images(&args.images)?;
     let parts = root::Parts {
         folder: &folder,
         packages: &debian.packages,
@@ -107,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         modules: root_modules,
         state_template: state::template(&identity)?,
         user_data: args.config.as_ref().map(read).transpose()?,
-        images: None,
+        images: store.as_ref().map(TempDir::path),
     };
     let tree = root::assemble(&manifest, &identity, parts)?;
 
@@ -219,6 +225,16 @@ fn binaries(
     }
     ensure!(binaries.contains_key(INIT), "rootfs/root.toml names no binary 'init'");
     Ok(binaries)
+}
+
+/// An image store with the images that were asked for.
+fn bake_images(images: &[ImageSpec]) -> Result<Option<TempDir>> {
+    if images.is_empty() {
+        return Ok(None);
+    }
+    let store = tempfile::tempdir()?;
+    images::bake(images, store.path())?;
+    Ok(Some(store))
 }
 
 fn copy_host_binaries(output: &mut Output, folder: &Path) -> Result<()> {

@@ -66,9 +66,7 @@ pub(crate) fn assemble(manifest: &Manifest, identity: &Identity, parts: Parts<'_
     if let Some(store) = parts.images {
         add_folder(&mut tree, store, paths::BAKED_IMAGES.trim_start_matches('/'))?;
     }
-    for folder in ["etc"] {
-        check_folder(manifest, parts.folder, folder)?;
-    }
+    check_folder(manifest, parts.folder, "")?;
     tree.check_listed(manifest)?;
     Ok(tree)
 }
@@ -153,18 +151,150 @@ fn add_folder(tree: &mut Tree, from: &Path, to: &str) -> Result<()> {
     Ok(())
 }
 
+/// Files of the manifest's folder that are not for the root.
+const NOT_FOR_THE_ROOT: [&str; 2] = ["root.toml", "packages.lock"];
+
 /// Fails when a file of the manifest's folder is not in the manifest: somebody forgot a line.
-fn check_folder(manifest: &Manifest, folder: &Path, name: &str) -> Result<()> {
-    let path = folder.join(name);
+fn check_folder(manifest: &Manifest, folder: &Path, below: &str) -> Result<()> {
+    let path = folder.join(below);
     for entry in fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))? {
         let entry = entry?;
-        let name = format!("{name}/{}", entry.file_name().to_string_lossy());
-        match entry.file_type()?.is_dir() {
-            true => check_folder(manifest, folder, &name)?,
-            false => {
-                ensure!(manifest.files.contains_key(&name), "rootfs/{name} is not listed in rootfs/root.toml")
-            }
+        let name = format!("{below}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            check_folder(manifest, folder, &format!("{name}/"))?;
+        } else if !NOT_FOR_THE_ROOT.contains(&name.as_str()) {
+            ensure!(manifest.files.contains_key(&name), "rootfs/{name} is not listed in rootfs/root.toml");
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = r#"
+        directories = ["proc"]
+        generated = ["usr/lib/modules/*", "usr/share/holdfast/release.json", "usr/share/holdfast/state.template",
+            "usr/share/holdfast/etc/os-release"]
+        baked = ["usr/share/holdfast/user-data", "usr/share/holdfast/images/**"]
+        binaries = { init = "usr/sbin/init" }
+        files = { "etc/hosts" = "usr/share/holdfast/etc/hosts" }
+        links = { "usr/share/holdfast/etc/localtime" = "/usr/share/zoneinfo/UTC" }
+        boot = { package = "b", loader = "l", stub = "s" }
+        kernel = { package = "k", image = "vmlinuz-*" }
+        modules = { stages = {}, demand = { initrd = [], root = [] } }
+        [[package]]
+        name = "p"
+        files = [
+            { from = "zone/**", to = "usr/share/zoneinfo", magic = "TZif", except = ["posix/**"] },
+            { from = "certs/*.crt", to = "usr/share/certs", joined = true },
+        ]
+    "#;
+
+    /// A folder with what the manifest lists, and a package with more than it takes.
+    struct Inputs {
+        folder: tempfile::TempDir,
+        package: Package,
+    }
+
+    impl Inputs {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir_all(folder.path().join("rootfs/etc")).unwrap();
+            fs::write(folder.path().join("rootfs/etc/hosts"), "hosts").unwrap();
+            fs::write(folder.path().join("init"), "init").unwrap();
+            let package = Package::from_files(
+                &folder.path().join("p.deb"),
+                &[
+                    ("./zone/UTC", "TZif2"),
+                    ("./zone/zone.tab", "text"),
+                    ("./zone/posix/UTC", "TZif2"),
+                    ("./certs/b.crt", "B"),
+                    ("./certs/a.crt", "A\n"),
+                    ("./bin/sh", "no shell"),
+                ],
+            );
+            Self { folder, package }
+        }
+
+        fn assemble(&self, manifest: &str, modules: &[&str]) -> Result<Tree> {
+            let identity = Identity { version: "1".to_owned(), epoch: 1 };
+            let binaries = BTreeMap::from([("init".to_owned(), self.folder.path().join("init"))]);
+            let parts = Parts {
+                folder: &self.folder.path().join("rootfs"),
+                packages: std::slice::from_ref(&self.package),
+                binaries: &binaries,
+                modules: modules.iter().map(|name| ((*name).to_owned(), Vec::new())).collect(),
+                state_template: Vec::new(),
+                user_data: None,
+                images: None,
+            };
+            assemble(&toml::from_str(manifest).unwrap(), &identity, parts)
+        }
+    }
+
+    #[test]
+    fn what_is_listed_is_there_and_nothing_else() {
+        let tree = Inputs::new().assemble(MANIFEST, &["index.json"]).unwrap();
+        let paths: Vec<_> = tree.paths().filter(|path| !path.starts_with("usr/share/holdfast")).collect();
+        let expected = [
+            "proc",
+            "usr",
+            "usr/lib",
+            "usr/lib/modules",
+            "usr/lib/modules/index.json",
+            "usr/sbin",
+            "usr/sbin/init",
+            "usr/share",
+            "usr/share/certs",
+            "usr/share/zoneinfo",
+            "usr/share/zoneinfo/UTC",
+        ];
+        assert_eq!(paths, expected);
+        let content = tree.file("usr/share/certs").unwrap();
+        assert_eq!(content, &Content::Bytes(b"A\nB\n".to_vec()));
+    }
+
+    #[test]
+    fn a_file_that_no_line_lists_fails_the_build() {
+        let inputs = Inputs::new();
+        let error = inputs.assemble(MANIFEST, &["sub/extra.ko"]).unwrap_err().to_string();
+        assert!(error.contains("usr/lib/modules/sub/extra.ko"), "{error}");
+        fs::write(inputs.folder.path().join("rootfs/etc/shadow"), "").unwrap();
+        let error = inputs.assemble(MANIFEST, &[]).unwrap_err().to_string();
+        assert!(error.contains("rootfs/etc/shadow is not listed"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_nothing_matches_fails_the_build() {
+        let manifest = MANIFEST.replace("certs/*.crt", "certs/*.pem");
+        let error = format!("{:#}", Inputs::new().assemble(&manifest, &[]).unwrap_err());
+        assert!(error.contains("nothing for usr/share/certs"), "{error}");
+    }
+
+    #[test]
+    fn two_lines_for_one_path_fail_the_build() {
+        let manifest = MANIFEST.replace("usr/share/holdfast/etc/hosts", "usr/share/holdfast/etc/os-release");
+        let error = Inputs::new().assemble(&manifest, &[]).unwrap_err().to_string();
+        assert!(error.contains("two rules"), "{error}");
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_root() {
+        let root = || {
+            let inputs = Inputs::new();
+            let tree = inputs.assemble(MANIFEST, &["index.json"]).unwrap();
+            tree.write_erofs(std::io::Cursor::new(Vec::new()), [1; 16], 1).unwrap().into_inner()
+        };
+        assert!(root() == root());
+    }
+
+    #[test]
+    fn the_projects_manifest_is_understood_and_names_its_files() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs");
+        let manifest = Manifest::read(&folder.join("root.toml")).unwrap();
+        check_folder(&manifest, &folder, "").unwrap();
+        assert!(manifest.files.keys().all(|file| folder.join(file).is_file()));
+    }
 }

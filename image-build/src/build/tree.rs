@@ -63,6 +63,21 @@ impl Tree {
         self.add(path, Node::File { content: Content::Bytes(content), executable: false })
     }
 
+    /// Every path, parents first.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
+    }
+
+    /// The content of the file at `path`.
+    #[cfg(test)]
+    pub(crate) fn file(&self, path: &str) -> Option<&Content> {
+        match self.nodes.get(path)? {
+            Node::File { content, .. } => Some(content),
+            _ => None,
+        }
+    }
+
     /// Fails when a path is covered by no line of the manifest. Directories are judged by what is in them.
     pub(crate) fn check_listed(&self, manifest: &Manifest) -> Result<()> {
         let listed = |(path, node): &(&String, &Node)| {
