@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use modules::{Index, Module, Stage};
 use plan::paths;
@@ -50,21 +50,21 @@ impl Drivers {
         }
     }
 
+    /// Loads the driver of one more device, and what it needs; of those that are `wanted`. False when there is none
+    /// left to load: new devices may come up later and ask for more.
+    pub(crate) fn serve_one(&mut self, wanted: impl Fn(&str) -> bool) -> bool {
+        let next = |alias: &String| {
+            let mut names = self.index.for_modalias(alias);
+            names.find(|name| !self.tried.contains(*name) && wanted(name)).map(str::to_owned)
+        };
+        let Some(name) = modaliases().iter().find_map(next) else { return false };
+        self.load(&[&name]);
+        true
+    }
+
     /// Loads what the devices that are there ask for, and again for the devices that this brings up.
     pub(crate) fn coldplug(&mut self) {
-        loop {
-            let aliases = modaliases();
-            let wanted: BTreeSet<String> = aliases
-                .iter()
-                .flat_map(|alias| self.index.for_modalias(alias))
-                .filter(|name| !self.tried.contains(*name))
-                .map(str::to_owned)
-                .collect();
-            if wanted.is_empty() {
-                return;
-            }
-            self.load(&wanted.iter().map(String::as_str).collect::<Vec<_>>());
-        }
+        while self.serve_one(|_| true) {}
     }
 }
 
@@ -80,10 +80,13 @@ fn insert(module: &Module) -> std::io::Result<()> {
     }
 }
 
-/// The `modalias` of every device on every bus.
-fn modaliases() -> BTreeSet<String> {
+/// The `modalias` of every device: a virtual machine's own first, because they cost the least to bring up.
+fn modaliases() -> Vec<String> {
     let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    list(Path::new("/sys/bus"))
+    let mut buses: Vec<PathBuf> = list(Path::new("/sys/bus")).collect();
+    buses.sort_by_key(|bus| !bus.ends_with("virtio"));
+    buses
+        .iter()
         .flat_map(|bus| list(&bus.join("devices")))
         .filter_map(|device| fs::read_to_string(device.join("modalias")).ok())
         .map(|alias| alias.trim_end().to_owned())

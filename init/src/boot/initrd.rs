@@ -29,6 +29,9 @@ const CARRIED: [&str; 2] = ["/root.erofs", "/root.verity"];
 /// Where the root is mounted before it becomes `/`.
 const NEW_ROOT: &str = "/root";
 
+/// Drivers of watchdogs, by name: they are loaded before those of other devices.
+const WATCHDOGS: [&str; 2] = ["i6300esb", "wdat_wdt"];
+
 /// How long to wait for the disk with the root: controllers and buses take their time.
 const DISK_LIMIT: Duration = Duration::from_secs(10);
 
@@ -82,7 +85,6 @@ pub(crate) enum Error {
 pub(crate) fn enter_root(mut trace: Trace) -> ! {
     trace.reached("init-start");
     let mut drivers = Drivers::open();
-    drivers.coldplug();
     let watchdog = arm_watchdog(&mut drivers);
     let mut fallback = false;
     let Err(error) = try_enter(trace.clone(), &mut drivers, watchdog.as_ref(), &mut fallback);
@@ -114,6 +116,8 @@ fn try_enter(
     let carried = CARRIED.iter().all(|file| Path::new(file).exists());
     let (data, hashes, disk) = if carried {
         drivers.load(&["loop"]);
+        // The state may be on a disk all the same.
+        drivers.coldplug();
         (attach(CARRIED[0])?, attach(CARRIED[1])?, None)
     } else {
         let found = wait_for_root(&root_hash, drivers, watchdog);
@@ -163,6 +167,7 @@ fn check_memory() -> Result<(), Error> {
 
 /// Arms the hardware's watchdog, or the kernel's own when there is none.
 fn arm_watchdog(drivers: &mut Drivers) -> Option<Watchdog> {
+    while drivers.serve_one(|name| WATCHDOGS.contains(&name)) {}
     let armed = Watchdog::arm().or_else(|_| {
         drivers.load(&["softdog"]);
         Watchdog::arm()
@@ -170,7 +175,7 @@ fn arm_watchdog(drivers: &mut Drivers) -> Option<Watchdog> {
     armed.map_err(|error| console::warning(format_args!("no watchdog guards this boot: {error}"))).ok()
 }
 
-/// Waits until a disk with the root is there.
+/// Waits until a disk with the root is there. Drivers are loaded one by one until it is found: each takes its time.
 fn wait_for_root(
     root_hash: &RootHash,
     drivers: &mut Drivers,
@@ -181,6 +186,9 @@ fn wait_for_root(
         if let Some(found) = disk::find_root(root_hash) {
             return Ok(found);
         }
+        if drivers.serve_one(|_| true) {
+            continue;
+        }
         if began.elapsed() > DISK_LIMIT {
             let seen: Vec<_> = disk::disks().map(|disk| disk.display().to_string()).collect();
             let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(" ") };
@@ -190,7 +198,6 @@ fn wait_for_root(
             watchdog.pet();
         }
         thread::sleep(DISK_PAUSE);
-        drivers.coldplug();
     }
 }
 
