@@ -1,1 +1,60 @@
-fn main() {}
+//! holdfast: the command for those who run nodes. Exit codes: 0 good, 1 the input has errors, 2 wrong usage.
+
+mod check;
+mod snippet;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Checks configurations of Holdfast nodes.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Judge user-data as a node would
+    ///
+    /// This is the node's own parser: what it accepts, a node accepts, as long as it has the images. Exit code 0: the
+    /// file is valid, maybe with warnings. 1: it has errors. 2: wrong usage, or the file cannot be read.
+    Check {
+        /// How to print what is found
+        #[arg(long, value_enum, default_value_t)]
+        format: check::Format,
+        /// The file; '-' is standard input
+        user_data: PathBuf,
+    },
+    /// Print a completion script for a shell
+    ///
+    /// For instance: holdfast completion bash > ~/.local/share/bash-completion/completions/holdfast
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Check { format, user_data } => check::run(&user_data, format),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "holdfast", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

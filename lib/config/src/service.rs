@@ -64,7 +64,7 @@ pub(crate) const READ: [Key<Draft>; 13] = [
     Key {
         name: "user",
         use_: Use::Read(user),
-        doc: "`USER` or `USER:GROUP`, each a number or a name that the image's `/etc/passwd` and `/etc/group` know.",
+        doc: "`USER` or `USER:GROUP` by number; of names only `root`. Without a group: root's.",
     },
     Key {
         name: "restart",
@@ -90,7 +90,8 @@ pub(crate) const READ: [Key<Draft>; 13] = [
         name: "depends_on",
         use_: Use::Read(|at, draft| draft.depends_on = depends_on(at)),
         doc: "Services that come first: a list of names, or a map of names to `condition`: `service_started`, \
-              `service_healthy` (for services with a health check) or `service_completed_successfully`.",
+              `service_completed_successfully` or `service_healthy` (an error as long as services have no health \
+              checks).",
     },
     Key {
         name: "stop_grace_period",

@@ -328,6 +328,14 @@ fn a_flood_of_problems_is_cut_and_stays_an_error() {
     assert_eq!((problems.len(), last.severity), (101, Severity::Error));
 }
 
+#[test]
+fn the_documented_reference_is_the_code_s() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let text = std::fs::read_to_string(path).expect("docs/configuration.md");
+    let reference = reference();
+    assert!(text.contains(&reference), "{path} must have these tables:\n{reference}");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
