@@ -117,7 +117,8 @@ impl Recipe {
         let out = builds.join(&self.name);
         let image = format!("busybox={}", busybox(&builds).display());
         let mut args = vec!["build".to_owned(), "--out".to_owned(), out.display().to_string()];
-        args.extend(["--image".to_owned(), image]);
+        let binaries = target().join("release").display().to_string();
+        args.extend(["--image".to_owned(), image, "--bin-dir".to_owned(), binaries]);
         if let Some(version) = &self.version {
             args.extend(["--version".to_owned(), version.clone()]);
         }
