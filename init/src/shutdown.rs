@@ -91,10 +91,11 @@ fn processes() -> impl Iterator<Item = Pid> {
     numbers.filter(|pid| *pid > 1).filter_map(Pid::from_raw)
 }
 
-/// Runs PID 1. A panic is the last thing it says: written on the console and the recorder, then the machine restarts.
+/// Runs PID 1. A panic is written on the console and the recorder; one that nothing inside has survived is the end, and
+/// the machine restarts.
 pub(crate) fn last_words(run: impl FnOnce() -> std::convert::Infallible) -> ! {
     std::panic::set_hook(Box::new(|panic| {
-        let text = format!("PID 1 has failed and restarts the machine: {panic}");
+        let text = format!("PID 1 has failed: {panic}");
         console::error(&text);
         boot::record_failure(&text);
     }));

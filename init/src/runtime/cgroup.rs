@@ -78,3 +78,35 @@ pub(super) fn remove(directory: &Path) {
     }
     drop(fs::remove_dir(directory));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_is_empty_when_the_kernel_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let events = directory.path().join("cgroup.events");
+        for (text, empty) in
+            [("populated 1\nfrozen 0\n", false), ("populated 0\nfrozen 0\n", true), ("", true)]
+        {
+            fs::write(&events, text).unwrap();
+            assert_eq!(is_empty(&kill(directory.path()).unwrap()), empty, "{text:?}");
+        }
+        assert_eq!(fs::read(directory.path().join("cgroup.kill")).unwrap(), b"1");
+    }
+
+    #[test]
+    fn controllers_are_passed_on_and_old_cgroups_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let group = directory.path().join("web");
+        fs::create_dir_all(group.join("container/init")).unwrap();
+        fs::create_dir(group.join("shim")).unwrap();
+        remove(&group);
+        assert!(!group.exists());
+        fs::create_dir(&group).unwrap();
+        fs::write(group.join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+        delegate(&group).unwrap();
+        assert_eq!(fs::read(group.join("cgroup.subtree_control")).unwrap(), b"+cpu +memory +pids");
+    }
+}

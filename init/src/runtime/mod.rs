@@ -53,11 +53,16 @@ const PANICS: u32 = 10;
 /// Runs the node until somebody asks for its end.
 pub(crate) fn run(booted: Booted) -> Kind {
     let mut runtime = Runtime::new(booted);
-    let mut panics = 0;
     runtime.begin();
+    repeat(|| runtime.turn())
+}
+
+/// Takes turns until one has a result, and goes on after one that panics.
+fn repeat<T>(mut turn: impl FnMut() -> Option<T>) -> T {
+    let mut panics = 0;
     loop {
-        match catch_unwind(AssertUnwindSafe(|| runtime.turn())) {
-            Ok(Some(kind)) => return kind,
+        match catch_unwind(AssertUnwindSafe(&mut turn)) {
+            Ok(Some(result)) => return result,
             Ok(None) => panics = 0,
             Err(_) if panics < PANICS => panics += 1,
             Err(panic) => resume_unwind(panic),
@@ -103,7 +108,7 @@ impl Runtime {
         let now = now();
         let report = |what, error: std::io::Error| console::error(format_args!("cannot {what}: {error}"));
         let signals = SignalFd::new(&[SIGCHLD, SIGTERM, SIGINT, SIGPWR]);
-        let socket = notify::Socket::bind();
+        let socket = notify::Socket::bind(Path::new(paths::NOTIFY));
         if let Err(error) = reboot(RebootCommand::CadOff) {
             report("take over ctrl-alt-del", error.into());
         }
@@ -428,10 +433,7 @@ impl Runtime {
                 None => {}
                 Some(Change::Passed) => self.bless(),
                 Some(Change::Missed) => {
-                    self.say(
-                        Level::Warning,
-                        "the services did not come up in time; there is no other version to go back to",
-                    );
+                    self.missed("this boot is no trial of a new version: it goes on");
                     self.recorder.forgive();
                 }
                 Some(Change::FallBack) => self.fall_back(),
@@ -453,9 +455,17 @@ impl Runtime {
         self.help(Helper::Bless, esp::BLESS, &args);
     }
 
+    /// Says why the gate was missed, and what follows.
+    fn missed(&mut self, consequence: &str) {
+        let services = self.supervisor.not_steady();
+        let why = if services.is_empty() { "the agent does not run".to_owned() } else { services };
+        self.say(Level::Error, &format!("this boot is not good: {why}; {consequence}"));
+        self.status.changed();
+    }
+
     /// Makes the boot loader choose the other slot, and reboots. The boot stays counted as failed.
     fn fall_back(&mut self) {
-        self.say(Level::Error, "the services did not come up in time: going back to the other version");
+        self.missed("going back to the other version");
         self.milestone("fallback");
         let esp = self.booted.disk.as_ref().and_then(|disk| disk.esp.clone()).unwrap_or_default();
         let started = self.help(Helper::GiveUp, esp::GIVE_UP, &[esp.as_os_str()]);
@@ -532,4 +542,29 @@ impl Runtime {
 fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_turn_is_survived_but_not_for_ever() {
+        let mut turns = 0;
+        let result = repeat(|| {
+            turns += 1;
+            assert!(turns % 3 == 0, "a turn that panics");
+            (turns > 60).then_some(turns)
+        });
+        assert_eq!(result, 63);
+        let mut turns = 0;
+        let all = catch_unwind(AssertUnwindSafe(|| {
+            repeat(|| -> Option<()> {
+                turns += 1;
+                panic!("every turn panics")
+            });
+        }));
+        assert!(all.is_err());
+        assert_eq!(turns, PANICS + 1);
+    }
 }

@@ -1,12 +1,11 @@
 //! The socket on which PID 1 hears of readiness, health and wishes: sd_notify(3) datagrams, the sender's process id
 //! vouched for by the kernel.
 
-use std::fs;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use plan::paths;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
     SocketType, bind, recvmsg, socket_with, sockopt,
@@ -66,13 +65,12 @@ fn assignment(key: &str, value: &str) -> Option<Message> {
 pub(super) struct Socket(OwnedFd);
 
 impl Socket {
-    /// Makes it at `paths::NOTIFY`.
-    pub(super) fn bind() -> io::Result<Self> {
+    /// Makes it at `path`.
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         sockopt::set_socket_passcred(&socket, true)?;
-        fs::create_dir_all(paths::RUN)?;
-        bind(&socket, &SocketAddrUnix::new(paths::NOTIFY)?)?;
+        bind(&socket, &SocketAddrUnix::new(path)?)?;
         Ok(Self(socket))
     }
 
@@ -100,6 +98,17 @@ impl AsFd for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_vouches_for_the_sender() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify.sock");
+        let socket = Socket::bind(&path).unwrap();
+        assert!(socket.receive().is_none());
+        std::os::unix::net::UnixDatagram::unbound().unwrap().send_to(b"READY=1", path).unwrap();
+        let (sender, datagram) = socket.receive().unwrap();
+        assert_eq!((u32::try_from(sender).unwrap(), datagram), (std::process::id(), b"READY=1".to_vec()));
+    }
 
     #[test]
     fn datagrams_are_lines_of_assignments() {

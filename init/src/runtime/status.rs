@@ -58,8 +58,18 @@ struct Unit<'a> {
     status: &'a str,
 }
 
-/// Writes what is true now. `gate` is `pending`, `passed` or `missed`.
+/// Writes what is true now. `gate` is the gate's state; `pid` tells the process of a unit.
 pub(super) fn write(supervisor: &Supervisor, gate: &str, pid: impl Fn(&Id) -> Option<i32>) -> io::Result<()> {
+    let new = Path::new(paths::STATUS).with_extension("new");
+    fs::write(&new, render(supervisor, gate, pid)?)?;
+    fs::rename(new, paths::STATUS)
+}
+
+fn render(
+    supervisor: &Supervisor,
+    gate: &str,
+    pid: impl Fn(&Id) -> Option<i32>,
+) -> serde_json::Result<Vec<u8>> {
     let mut status =
         Status { generation: supervisor.generation(), gate, agent: None, services: BTreeMap::new() };
     for (id, view) in supervisor.view() {
@@ -78,7 +88,50 @@ pub(super) fn write(supervisor: &Supervisor, gate: &str, pid: impl Fn(&Id) -> Op
             }
         }
     }
-    let new = Path::new(paths::STATUS).with_extension("new");
-    fs::write(&new, serde_json::to_vec(&status)?)?;
-    fs::rename(new, paths::STATUS)
+    serde_json::to_vec(&status)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::supervise::Event;
+
+    #[test]
+    fn the_status_has_its_documented_form() {
+        let mut supervisor = Supervisor::new(Duration::ZERO);
+        supervisor.step(Event::Agent, Duration::from_millis(1500));
+        let plan = json!({
+            "generation": 7, "os_version": "1", "hostname": "node",
+            "gate": {"settle_ms": 1, "deadline_ms": 2},
+            "services": {"web": {
+                "bundle": "/b", "digest": "1", "restart": "always", "depends_on": {}, "needs": {"network": true},
+                "stop_timeout_ms": 1, "required": true,
+            }},
+        });
+        supervisor.step(Event::Plan(serde_json::from_value(plan).unwrap()), Duration::from_secs(2));
+        let pid = |id: &Id| (*id == Id::Agent).then_some(42);
+        let status: Value = serde_json::from_slice(&render(&supervisor, "pending", pid).unwrap()).unwrap();
+        let unit = |state, pid: Option<i32>, since, status| json!({"state": state, "pid": pid, "restarts": 0, "exit": null, "since_ms": since, "status": status});
+        let expected = json!({
+            "generation": 7,
+            "gate": "pending",
+            "agent": unit("starting", Some(42), 1500, ""),
+            "services": {"web": unit("waiting", None, 2000, "waits for the network")},
+        });
+        assert_eq!(status, expected);
+    }
+
+    #[test]
+    fn a_crash_loop_does_not_keep_the_publisher_busy() {
+        let mut publisher = Publisher::default();
+        assert_eq!(publisher.due(), None);
+        publisher.changed();
+        assert_eq!(publisher.due(), Some(Duration::ZERO));
+        publisher.published(Duration::from_secs(1));
+        assert_eq!(publisher.due(), None);
+        publisher.changed();
+        assert_eq!(publisher.due(), Some(Duration::from_millis(1100)));
+    }
 }

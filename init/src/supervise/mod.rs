@@ -210,6 +210,15 @@ impl Supervisor {
         required.map(Unit::good_since).try_fold(Duration::ZERO, |latest, since| Some(latest.max(since?)))
     }
 
+    /// The required services that are not good, each with its state.
+    pub(crate) fn not_steady(&self) -> String {
+        let required =
+            self.units.iter().filter(|(_, unit)| unit.spec.required && unit.good_since().is_none());
+        let names: Vec<String> =
+            required.map(|(id, unit)| format!("{id} is {}", unit.view().state)).collect();
+        names.join(", ")
+    }
+
     /// Since when a required service has failed for good.
     pub(crate) fn failed_since(&self) -> Option<Duration> {
         let failed = self.units.values().filter(|unit| unit.spec.required && unit.phase == Phase::Failed);

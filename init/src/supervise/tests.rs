@@ -280,6 +280,7 @@ fn the_gate_sees_running_services_and_finished_one_shots() {
     let (mut s, _) =
         with(&[("job", service("1", Restart::No, &[])), ("web", service("1", Restart::Always, &[]))]);
     assert_eq!(s.steady_since(), None);
+    assert_eq!(s.not_steady(), "service job is starting, service web is starting");
     s.step(Event::Ready(id("web")), secs(3));
     exit(&mut s, "job", Exit::Code(0), secs(5));
     assert_eq!(s.steady_since(), Some(secs(3)));
