@@ -144,7 +144,9 @@ impl Budget {
             self.bytes = self.bytes.saturating_add(earned).min(BURST);
             self.since += Duration::from_millis(millis);
         }
-        let left = self.bytes.checked_sub(cost);
+        // Having dropped, it goes on only with a second's worth in hand: whole passages, not a line here and there.
+        let reserve = if self.dropped > 0 { RATE } else { 0 };
+        let left = self.bytes.checked_sub(cost).filter(|_| self.bytes >= reserve);
         match left {
             Some(left) => self.bytes = left,
             None => self.dropped += 1,
@@ -263,6 +265,7 @@ mod tests {
         assert!(!budget.take(1024, start));
         assert!(!budget.take(1024, start + Duration::from_millis(1)));
         assert_eq!(budget.dropped, 2);
-        assert!(budget.take(1024, start + Duration::from_secs(1)));
+        assert!(!budget.take(1024, start + Duration::from_millis(500)), "only with a second's worth in hand");
+        assert!(budget.take(1024, start + Duration::from_millis(1100)));
     }
 }

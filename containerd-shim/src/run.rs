@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plan::{ServiceName, ShimConfig};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::mm::Advice;
 use sys::kmsg::{self, Level};
 use sys::process::Exit;
 use sys::signals::{SIGCHLD, SIGINT, SIGTERM, SignalFd};
@@ -68,6 +69,7 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
     drop_capabilities().map_err(setup("drop capabilities"))?;
     notify(&config.name, &[sd_notify::NotifyState::Ready]);
+    forget_program();
     let exit = hold(container, stop_signal, &signals, &mut output).map_err(setup("wait"));
     clean_up(&cgroup, &config.name);
     output.finish();
@@ -109,6 +111,23 @@ fn drop_capabilities() -> io::Result<()> {
         caps::set(None, set, &kept).map_err(io::Error::other)?;
     }
     Ok(())
+}
+
+/// Unmaps the program's code and constants from this process: what the event loop needs comes back at its next use,
+/// what setting up needed does not, which is most of a shim's memory.
+fn forget_program() {
+    unsafe extern "C" {
+        // The linker's names for where the program begins and where its code ends.
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    let page = rustix::param::page_size();
+    let length = (end.addr() - start.addr()).next_multiple_of(page);
+    // SAFETY: a private mapping of a file that is never written, so its pages read the same after they were dropped.
+    let dropped = unsafe { rustix::mm::madvise(start.cast_mut().cast(), length, Advice::LinuxDontNeed) };
+    // Nothing depends on it but the memory.
+    dropped.unwrap_or(());
 }
 
 /// Ends what is left of the container. The mounts end with the shim.
