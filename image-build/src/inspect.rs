@@ -161,7 +161,7 @@ fn look_at_disk(disk: &mut Disk) -> Result<DiskContent> {
         start: table.start_of(p),
         size: table.size_of(p),
     };
-    let installed = slot::installed(&mut Esp::from_bytes(disk.read(names::ESP, None)?))?;
+    let installed = slot::installed(&Esp::read(disk.read(names::ESP, None)?)?);
     let mut slots = BTreeMap::new();
     for each in [Slot::A, Slot::B] {
         let Some(root_hash) = slot::root_hash(&table, each) else { continue };

@@ -11,7 +11,7 @@ use verity::RootHash;
 
 use crate::build::BuildManifest;
 use crate::disk::Disk;
-use crate::esp::{self, Esp};
+use crate::esp::Esp;
 use crate::{hash, slot};
 
 /// Arguments of `install`.
@@ -83,15 +83,14 @@ fn read_build(folder: &Path) -> Result<Build> {
     })
 }
 
-/// Fills the slot. At every moment the disk boots: first nothing leads to the slot any more, then it is written, then
-/// the new kernel image leads to it.
+/// Fills the slot: first no kernel image leads to it any more, then it is written, then the new one leads to it.
 fn install(disk: &mut Disk, target: Slot, build: &Build, name: &UkiName) -> Result<()> {
     let (root, verity) = slot::partitions(target);
     let other = slot::root_hash(&disk.table, target.other());
-    let mut without = Esp::from_bytes(disk.read(names::ESP, None)?);
-    let (kept, removed): (Vec<_>, Vec<_>) = slot::installed(&mut without)?
-        .into_iter()
-        .partition(|image| other.is_some() && image.root_hash == other);
+    let mut esp = Esp::read(disk.read(names::ESP, None)?)?;
+    let esp_size = disk.table.size_of(disk.partition(names::ESP)?);
+    let (kept, removed): (Vec<_>, Vec<_>) =
+        slot::installed(&esp).into_iter().partition(|image| other.is_some() && image.root_hash == other);
     if !kept.iter().any(|image| image.name.counter().is_none()) {
         bail!(
             "slot {} holds no proven system, so slot {target} may be the only one: use --slot {}",
@@ -115,12 +114,13 @@ fn install(disk: &mut Disk, target: Slot, build: &Build, name: &UkiName) -> Resu
         );
     }
     for image in &removed {
-        without.remove(&format!("{}/{}", esp::IMAGES, image.name))?;
+        esp.remove_image(&image.name.to_string());
     }
-    let mut with = Esp::from_bytes(without.bytes().to_vec());
-    with.write(&format!("{}/{name}", esp::IMAGES), &build.uki)?;
+    let without = esp.to_bytes(esp_size)?;
+    esp.add_image(&name.to_string(), &build.uki);
+    let with = esp.to_bytes(esp_size)?;
 
-    disk.write(names::ESP, without.bytes())?;
+    disk.write(names::ESP, &without[..])?;
     disk.sync()?;
     disk.write(root, File::open(&build.root)?)?;
     disk.write(verity, File::open(&build.verity)?)?;
@@ -129,7 +129,7 @@ fn install(disk: &mut Disk, target: Slot, build: &Build, name: &UkiName) -> Resu
     disk.table.set_id(root, root_id)?;
     disk.table.set_id(verity, verity_id)?;
     disk.write_table()?;
-    disk.write(names::ESP, with.bytes())?;
+    disk.write(names::ESP, &with[..])?;
     disk.sync()
 }
 
@@ -168,16 +168,16 @@ mod tests {
             table.append(kind, id, name, Some(size)).unwrap();
         }
         let mut disk = Disk::create(&path, 90 * MIB, table).unwrap();
-        let mut esp = Esp::format(usize::try_from(70 * MIB).unwrap(), 1, b"loader").unwrap();
-        esp.write("EFI/Linux/holdfast_1.efi", &first.uki).unwrap();
-        disk.write(names::ESP, esp.bytes()).unwrap();
+        let mut esp = Esp::new(1, b"loader");
+        esp.add_image("holdfast_1.efi", &first.uki);
+        disk.write(names::ESP, &esp.to_bytes(70 * MIB).unwrap()[..]).unwrap();
         (disk, path)
     }
 
     fn images(path: &Path) -> Vec<String> {
         let mut disk = Disk::open(path, false).unwrap();
-        let mut esp = Esp::from_bytes(disk.read(names::ESP, None).unwrap());
-        slot::installed(&mut esp).unwrap().iter().map(|image| image.name.to_string()).collect()
+        let esp = Esp::read(disk.read(names::ESP, None).unwrap()).unwrap();
+        slot::installed(&esp).iter().map(|image| image.name.to_string()).collect()
     }
 
     fn install_as(disk: &mut Disk, target: Slot, build: &Build, counter: Option<Counter>) -> Result<()> {

@@ -35,11 +35,11 @@ pub(crate) struct Installed {
 }
 
 /// Our kernel images on the ESP. Others are left alone.
-pub(crate) fn installed(esp: &mut Esp) -> Result<Vec<Installed>> {
-    let ours = |(file, image): (String, Vec<u8>)| {
-        Some(Installed { name: UkiName::from_str(&file).ok()?, root_hash: uki_root_hash(&image).ok() })
+pub(crate) fn installed(esp: &Esp) -> Vec<Installed> {
+    let ours = |(file, image): (&str, &[u8])| {
+        Some(Installed { name: UkiName::from_str(file).ok()?, root_hash: uki_root_hash(image).ok() })
     };
-    Ok(esp.images()?.into_iter().filter_map(ours).collect())
+    esp.images().filter_map(ours).collect()
 }
 
 /// The root hash in the command line of a unified kernel image.

@@ -10,7 +10,7 @@ use verity::RootHash;
 
 use super::identity::{Identity, Role};
 use crate::disk::{Disk, SECTOR};
-use crate::esp::{self, Esp};
+use crate::esp::Esp;
 
 const MIB: u64 = 1 << 20;
 /// Room for two UKIs and a third one while it is being written, many times over.
@@ -53,9 +53,9 @@ pub(crate) fn write(path: &Path, identity: &Identity, slot_size: u64, content: &
     }
     let mut disk = Disk::create(path, size, table)?;
     let volume_id = u32::from_le_bytes(*content.root_hash.as_bytes().first_chunk().unwrap_or(&[0; 4]));
-    let mut esp = Esp::format(usize::try_from(ESP_SIZE)?, volume_id, content.loader)?;
-    esp.write(&format!("{}/{}", esp::IMAGES, UkiName::new(&identity.version, None)?), content.uki)?;
-    disk.write(names::ESP, esp.bytes())?;
+    let mut esp = Esp::new(volume_id, content.loader);
+    esp.add_image(&UkiName::new(&identity.version, None)?.to_string(), content.uki);
+    disk.write(names::ESP, &esp.to_bytes(ESP_SIZE)?[..])?;
     let open = |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     disk.write(names::ROOT_A, open(content.root)?).context("use a larger --slot-size")?;
     disk.write(names::VERITY_A, open(content.verity)?)?;
