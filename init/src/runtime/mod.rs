@@ -379,7 +379,9 @@ impl Runtime {
 
     /// Starts what can wait as soon as the plan's first services run, or there is nothing to wait for.
     fn start_late(&mut self) {
-        let settled = self.supervisor.generation().is_some() && !self.supervisor.is_starting();
+        let (_, agent_ready) = self.supervisor.agent_since();
+        let configured = agent_ready || self.supervisor.generation().is_some();
+        let settled = configured && !self.supervisor.is_starting();
         if !self.late && (settled || self.begun + LATE_LIMIT <= now()) {
             self.late = true;
             let children = late::start(&self.booted);
