@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use plan::paths;
 use sys::process::{Child, Spawn, spawn};
 
-use crate::boot::{Booted, Drivers};
+use crate::boot::{self, Booted, Drivers};
 use crate::gate::esp;
 use crate::state::State;
 use crate::{console, grow};
@@ -41,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
             let mut drivers = Drivers::open();
             drivers.stage(modules::Stage::Late);
             drivers.coldplug();
+            boot::set_read_ahead(Path::new("/dev/dm-0"), boot::READ_AHEAD);
             Ok(0)
         }
         Some(GROW_STATE) => grow::run(args.get(1).map(Path::new)).map(|()| 0),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use modules::{Index, Module, Stage};
 use plan::paths;
+use rustix::io::Errno;
 
 use crate::console;
 
@@ -75,7 +76,8 @@ fn insert(module: &Module) -> std::io::Result<()> {
     let file = File::open(Path::new(paths::MODULES).join(&module.file))?;
     let flags = if module.file.ends_with(".xz") { COMPRESSED_FILE } else { 0 };
     match rustix::system::finit_module(&file, c"", flags) {
-        Err(rustix::io::Errno::EXIST) => Ok(()),
+        // There already, or for a processor or device that this machine does not have.
+        Err(Errno::EXIST | Errno::NODEV) => Ok(()),
         result => Ok(result?),
     }
 }

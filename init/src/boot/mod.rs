@@ -32,6 +32,7 @@ use handoff::Handoff;
 pub(crate) use attempt::failed as record_failure;
 pub(crate) use disk::{disks, partition_node, read_table};
 pub(crate) use drivers::Drivers;
+pub(crate) use verity::{READ_AHEAD, set_read_ahead};
 
 /// What booting has found out and made: all that the runtime needs to go on.
 #[derive(Debug)]
