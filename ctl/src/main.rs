@@ -3,7 +3,6 @@
 mod check;
 mod snippet;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -21,15 +20,10 @@ struct Cli {
 enum Command {
     /// Judge user-data as a node would
     ///
-    /// This is the node's own parser: what it accepts, a node accepts, as long as it has the images. Exit code 0: the
-    /// file is valid, maybe with warnings. 1: it has errors. 2: wrong usage, or the file cannot be read.
-    Check {
-        /// How to print what is found
-        #[arg(long, value_enum, default_value_t)]
-        format: check::Format,
-        /// The file; '-' is standard input
-        user_data: PathBuf,
-    },
+    /// This is the node's own parser. It judges the whole vocabulary; what a node of this version refuses of it is a
+    /// warning, or an error with --node. Exit code 0: the file is valid, maybe with warnings. 1: it has errors. 2: wrong
+    /// usage, or a file cannot be read.
+    Check(check::Args),
     /// Print a completion script for a shell
     ///
     /// For instance: holdfast completion bash > ~/.local/share/bash-completion/completions/holdfast
@@ -41,7 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Check { format, user_data } => check::run(&user_data, format),
+        Command::Check(args) => check::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "holdfast", &mut std::io::stdout());
             ExitCode::SUCCESS

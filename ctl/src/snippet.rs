@@ -123,7 +123,7 @@ error: 'bridge' is not supported: it must be 'host' or 'none'
 
     #[test]
     fn a_problem_without_a_place_is_shown_without_a_line() {
-        assert!(rendered("").starts_with("warning: user-data is empty: nothing to run\n--> web.yaml\n"));
+        assert!(rendered("").starts_with("warning: user-data is empty\n --> web.yaml:1:1\n"));
     }
 
     #[test]

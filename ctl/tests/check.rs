@@ -43,8 +43,79 @@ fn json_has_the_shape_that_scripts_rely_on() {
             "column": 1,
             "hint": "did you mean 'hostname'?",
         }],
+        "effective": null,
     });
     assert_eq!(json, expected);
+}
+
+#[test]
+fn json_tells_what_comes_out() {
+    let user_data = "#cloud-config\nwrite_files: [{path: /etc/a, content: hi}]\nservices:\n  a: {image: i, ports: ['80:81']}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a name in UTF-8").to_owned()
+    };
+    let network = file("network", "version: 2\nethernets: {eth0: {dhcp4: true}}\n");
+    let meta = file("meta", "local-hostname: m.example.com\n");
+    let vendor = file("vendor", "#cloud-config\ntimezone: Europe/Berlin\n");
+    let output = holdfast(
+        &[
+            "check",
+            "--format=json",
+            "--network-config",
+            &network,
+            "--meta-data",
+            &meta,
+            "--vendor-data",
+            &vendor,
+            "-",
+        ],
+        user_data,
+    );
+    assert!(output.status.success());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let effective = &json["effective"];
+    assert_eq!(effective["hostname"], "m");
+    assert_eq!(effective["fqdn"], "m.example.com");
+    assert_eq!(effective["timezone"], "Europe/Berlin");
+    assert_eq!(effective["files"][0]["mode"], "0644");
+    assert_eq!(effective["files"][0]["size"], 2);
+    assert_eq!(effective["services"]["a"]["ports"], serde_json::json!([{"target": 81, "published": 80}]));
+    assert_eq!(effective["network"]["interfaces"]["eth0"]["subnets"][0]["type"], "dhcp4");
+    assert_eq!(effective["merged"]["services"]["a"]["image"], "i");
+}
+
+#[test]
+fn what_this_version_does_not_run_is_an_error_only_on_a_node() {
+    let text = "#cloud-config\nservices:\n  a: {image: i, network_mode: host, ports: ['80:80']}\n";
+    let output = holdfast(&["check", "-"], text);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && shown.ends_with("a node of this version would refuse it\n"),
+        "{shown}"
+    );
+    assert_eq!(code(&["check", "--node", "-"], text), Some(1));
+}
+
+#[test]
+fn keys_are_explained() {
+    let output = holdfast(&["check", "--explain", "services.web.ports"], "");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("ports: "));
+    assert_eq!(code(&["check", "--explain", "prots"], ""), Some(2));
+}
+
+#[test]
+fn lines_of_parts_are_shown_from_the_part() {
+    let part = "I2Nsb3VkLWNvbmZpZwpob3N0bmFtOiBhCg==";
+    let text = format!(
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/cloud-config\n\
+         Content-Transfer-Encoding: base64\n\n{part}\n--b--\n"
+    );
+    let output = holdfast(&["check", "-"], &text);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("<stdin> part 1:2:1") && shown.contains("2 | hostnam: a"), "{shown}");
 }
 
 #[test]

@@ -18,6 +18,11 @@ pub(crate) fn judge(line: &str) -> Result<(), &'static str> {
     };
     let fields =
         fields(&blob).ok_or("is not a whole public key: it is cut off or has something behind it")?;
+    // OpenSSH's SSH_RSA_MINIMUM_MODULUS_SIZE: it would not let such a key in.
+    let short = |modulus: &&[u8]| modulus.iter().skip_while(|byte| **byte == 0).count() < 1024 / 8;
+    if words[at] == "ssh-rsa" && fields.get(2).is_some_and(short) {
+        return Err("is an RSA key of fewer than 1024 bits, which SSH refuses");
+    }
     if fields.first() == Some(&words[at].as_bytes()) && fields.len() > 1 {
         Ok(())
     } else {

@@ -2,23 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::{Condition, ServiceName};
+use plan::ServiceName;
+use userdata::At;
 
-use crate::desired::Service;
-use crate::read::At;
+use crate::compose::Service;
 
-/// Reports dependencies that do not exist or can never be met, and cycles. `section` is `services`.
+/// Reports dependencies that do not exist, and cycles. `section` is `services`.
 pub(crate) fn check(section: &At<'_>, services: &BTreeMap<ServiceName, Service>) {
     let depends_on = |name: &ServiceName| section.get(name.as_str()).and_then(|at| at.get("depends_on"));
     for (name, service) in services {
-        for (needed, condition) in &service.depends_on {
+        for needed in service.depends_on.keys() {
             let Some(list) = depends_on(name) else { continue };
             let at = list.get(needed.as_str()).unwrap_or(list);
             // A service that is there but wrong has an error of its own, so the file decides and not `services`.
             if section.get(needed.as_str()).is_none() {
                 at.error(format!("there is no service '{needed}'"));
-            } else if *condition == Condition::ServiceHealthy {
-                at.error(format!("'{needed}' has no health check, so it can never be healthy"));
             }
         }
     }

@@ -1,21 +1,11 @@
-//! What the node shall be: the configuration with its defaults, free of its spelling.
+//! What this release makes of a configuration: with its defaults, free of its spelling. [`crate::Config`] has the whole.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use plan::{Condition, Gate, Restart, ServiceName};
-
-use crate::problem::Mark;
-
-/// A value and where it was given, for problems that are found later.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Located<T> {
-    /// The value.
-    pub value: T,
-    /// Where it stands.
-    pub mark: Mark,
-}
+use userdata::Located;
 
 /// One configuration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,44 +1,189 @@
 //! User-data -> what the node shall be, with every problem at its place in the file.
 //!
 //! The same code judges a file on the node, on a laptop (`holdfast check`) and in `image-build`. It does no I/O and
-//! never panics, whatever the bytes. The way of a file: [`decode`] (format, gzip, UTF-8) -> `tree` (YAML nodes with
-//! their places, limits against hostile input) -> the key tables (`cloud`, `service`) -> [`Desired`].
-//! A key is one entry of a table; what no table names is a problem, so nothing is ignored silently.
+//! never panics, whatever the bytes. The way of a file: `userdata` (formats, parts, merging, YAML with its places) ->
+//! the key tables (`machine`, `compose`), every key of cloud-init's schema and of the compose-spec -> [`Config`] ->
+//! `release`: what this version applies of it -> [`Desired`]. A key is one entry of a table; what no table names is a
+//! problem, and so is what is read but not applied: nothing is ignored silently.
 
 mod authorized_keys;
-mod cloud;
-mod decode;
+mod compose;
 mod depends;
 mod desired;
+mod effective;
+mod interpolate;
+mod machine;
 mod meta_data;
-mod problem;
-mod read;
 mod reference;
-mod service;
-mod tree;
-mod variables;
+mod release;
 mod words;
 
-pub use decode::MAX_SIZE;
-pub use desired::{Desired, Located, Logging, Network, Service};
+pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
+pub use desired::{Desired, Logging, Network, Service};
+pub use machine::{
+    CaCerts, Commands, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname, Layout,
+    Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, ResolvConf, Swap,
+};
 pub use meta_data::{MetaData, meta_data};
-pub use problem::{Mark, Problem, Severity};
-pub use reference::reference;
+pub use reference::{explain, reference};
+pub use userdata::{Located, MAX_SIZE, Mark, Problem, Severity, Source};
 
-use problem::Report;
+use userdata::{At, KeySpec, Load, Node, Report, Role, Use};
 
-/// Judges user-data. `source` is its name in the problems: a file, `kernel command line`, ...
+/// What a configuration is made of: each a name for the problems, and the bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// User-data.
+    pub user_data: (&'a str, &'a [u8]),
+    /// The platform's own; the user's counts first.
+    pub vendor_data: Option<(&'a str, &'a [u8])>,
+    /// The datasource's meta-data.
+    pub meta_data: Option<(&'a str, &'a [u8])>,
+    /// The datasource's network configuration.
+    pub network_config: Option<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Input<'a> {
+    /// Only user-data.
+    pub fn user_data(name: &'a str, bytes: &'a [u8]) -> Self {
+        Self { user_data: (name, bytes), vendor_data: None, meta_data: None, network_config: None }
+    }
+}
+
+/// What is asked of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judge {
+    /// Whether this version runs it: a service that needs more than that is an error.
+    Node,
+    /// Whether it is right: what this version does not run of it is a warning.
+    Vocabulary,
+}
+
+/// What became of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The whole, when no problem is an error.
+    pub config: Option<Config>,
+    /// What this version applies, when no problem is an error and it runs all of the services.
+    pub desired: Option<Desired>,
+    /// The meta-data.
+    pub meta: MetaData,
+    /// Addresses of `#include` that were not fetched.
+    pub includes: Vec<String>,
+    /// What is wrong, or not done.
+    pub problems: Vec<Problem>,
+    /// The texts that the problems stand in.
+    pub sources: Vec<Source>,
+}
+
+/// A whole configuration, typed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The machine.
+    pub machine: Machine,
+    /// The workloads.
+    pub project: Project,
+    /// The network: `holdfast.network`, else the datasource's.
+    pub network: Option<netconfig::State>,
+    /// The tree after merging.
+    pub merged: Node,
+}
+
+/// Judges user-data as a node does. `source` is its name in the problems: a file, `kernel command line`, ...
 ///
 /// The result is there exactly when no problem is an error.
 pub fn check(source: &str, bytes: &[u8]) -> (Option<Desired>, Vec<Problem>) {
-    let report = Report::new(source);
-    let desired = decode::decode(bytes, &report).and_then(|text| match text.trim() {
-        "" => Some(Desired::default()),
-        _ => tree::parse(&text, &report).map(|root| cloud::read(&root, &report)),
+    let outcome = judge(&Input::user_data(source, bytes), Judge::Node);
+    (outcome.desired, outcome.problems)
+}
+
+/// Judges a configuration with all that belongs to it.
+pub fn judge(input: &Input<'_>, judge: Judge) -> Outcome {
+    let (name, bytes) = input.user_data;
+    let report = Report::new(name);
+    let mut load = Load::new(&report, Role::User, None);
+    load.add(userdata::SourceId::default(), bytes);
+    let includes: Vec<String> = load.includes().map(|include| include.url.clone()).collect();
+    if judge == Judge::Node {
+        while load.includes().next().is_some() {
+            load.resolve(Err("this version fetches nothing"));
+        }
+    }
+    let user = load.merge();
+    let merged = match input.vendor_data.filter(|_| wants_vendor_data(&user)) {
+        Some((name, bytes)) => with_vendor_data(user, name, bytes, &report),
+        None => user,
+    };
+    let root = At::root(&merged, &report);
+    let (machine, project) = read(&root);
+    let meta = input.meta_data.map(|(name, bytes)| {
+        let source = report.source(name, String::from_utf8_lossy(bytes).into());
+        report.excuse(true);
+        let meta = meta_data::read(bytes, source, &report);
+        report.excuse(false);
+        meta
     });
-    let problems = report.finish();
-    let valid = problems.iter().all(|p| p.severity != Severity::Error);
-    (desired.filter(|_| valid), problems)
+    let given = input.network_config.and_then(|(name, bytes)| {
+        let text = String::from_utf8_lossy(bytes);
+        let source = report.source(name, text.as_ref().into());
+        netconfig::read_text(&text, source, &report)
+    });
+    let network = machine.holdfast.network.clone().or(given);
+    let config = Config { machine, project, network, merged: merged.clone() };
+    let desired = release::desired(&root, &config, judge);
+    let valid = !report.has_errors();
+    let findings = report.finish();
+    Outcome {
+        config: Some(config).filter(|_| valid),
+        desired: desired.filter(|_| valid),
+        meta: meta.unwrap_or_default(),
+        includes,
+        problems: findings.problems,
+        sources: findings.sources,
+    }
+}
+
+/// Reads a whole tree.
+fn read(root: &At<'_>) -> (Machine, Project) {
+    let mut machine = Machine::default();
+    let mut table = machine::table();
+    table.extend(
+        ["services", "volumes", "networks", "secrets", "configs", "name"].map(|name| quiet(name, Use::Quiet)),
+    );
+    table.push(KeySpec { name: "include", use_: Use::Refused, doc: "put its content into this file" });
+    table.push(KeySpec { name: "models", use_: Use::Refused, doc: "run the model in a service" });
+    root.section("a node's configuration", &table, &mut machine);
+    machine::finish(root, &mut machine);
+    let project = compose::read(root, &machine.holdfast.env);
+    (machine, project)
+}
+
+fn quiet<T>(name: &'static str, use_: Use<T>) -> KeySpec<T> {
+    KeySpec { name, use_, doc: "" }
+}
+
+fn wants_vendor_data(user: &Node) -> bool {
+    let enabled = user.get("vendor_data").and_then(|vendor| vendor.get("enabled").or(Some(vendor)));
+    !enabled
+        .and_then(Node::text)
+        .is_some_and(|text| ["false", "no", "off", "n"].contains(&text.to_ascii_lowercase().as_str()))
+}
+
+/// The user's tree with the platform's below it. What is wrong with the platform's is no fault of the user: it is left
+/// out as a whole then, and said.
+fn with_vendor_data(user: Node, name: &str, bytes: &[u8], report: &Report) -> Node {
+    let source = report.source(name, std::sync::Arc::from(""));
+    report.excuse(true);
+    let mut load = Load::new(report, Role::Vendor, None);
+    load.add(source, bytes);
+    let vendor = load.merge();
+    read(&At::root(&vendor, report));
+    if report.excuse(false) > 0 {
+        let message = "vendor-data has errors and is left out".to_owned();
+        report.add_to(source, Severity::Warning, None, "", message, None);
+        return user;
+    }
+    userdata::below(user, vendor)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 /// Problems that are kept of each kind. Nobody reads more, and hostile input must not make them fill the memory.
-const MAX_PROBLEMS: usize = 200;
+const MAX_PROBLEMS: usize = 100;
 
 /// Characters of a path and of a message that are kept: both may hold keys from outside, of any length.
 const MAX_PATH: usize = 200;
@@ -79,6 +79,11 @@ impl Problem {
         Self::new(Severity::Error, source, mark, path, message.into())
     }
 
+    /// A warning about `source` as a whole.
+    pub fn warning(source: &str, path: &str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, source, None, path, message.into())
+    }
+
     /// The same with advice.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -128,6 +133,9 @@ struct Inner {
     problems: Vec<(SourceId, Problem)>,
     kept: [usize; 2],
     dropped: [usize; 2],
+    /// Errors become warnings, and how many did.
+    excusing: bool,
+    excused: usize,
 }
 
 /// What a [`Report`] has in the end.
@@ -201,6 +209,9 @@ impl Report {
         let name = self.name(source);
         let (path, message) = (&shortened(path, MAX_PATH), shortened(&message, MAX_MESSAGE));
         let mut inner = self.inner.borrow_mut();
+        let excused = inner.excusing && severity == Severity::Error;
+        inner.excused += usize::from(excused);
+        let severity = if excused { Severity::Warning } else { severity };
         let kind = usize::from(severity != Severity::Error);
         if inner.kept[kind] == MAX_PROBLEMS {
             inner.dropped[kind] += 1;
@@ -214,6 +225,14 @@ impl Report {
     /// Whether so much is wrong that looking for more is of no use.
     pub fn is_full(&self) -> bool {
         self.inner.borrow().kept[0] == MAX_PROBLEMS
+    }
+
+    /// From now on errors are added as warnings, or no longer: for what the user did not write. Gives back how many
+    /// there were since the last call.
+    pub fn excuse(&self, excusing: bool) -> usize {
+        let mut inner = self.inner.borrow_mut();
+        inner.excusing = excusing;
+        std::mem::take(&mut inner.excused)
     }
 
     /// How many errors were added.
@@ -232,6 +251,8 @@ impl Report {
         let Inner { sources, mut problems, dropped, .. } = self.inner.into_inner();
         problems.sort_by_key(|(source, p)| (*source, p.line, p.severity, p.column));
         let mut problems: Vec<Problem> = problems.into_iter().map(|(_, problem)| problem).collect();
+        // Vendor-data is read twice: alone, and below the user's.
+        problems.dedup();
         for (severity, count) in [Severity::Error, Severity::Warning].into_iter().zip(dropped) {
             if count > 0 {
                 let name = sources.first().map_or("", |source| &source.name);

@@ -103,6 +103,14 @@ impl<'a> At<'a> {
         path
     }
 
+    /// The key that this is the value of.
+    pub fn key(&self) -> &str {
+        match self.path.as_ref().map(|step| &step.last) {
+            Some(Last::Key(key)) => key,
+            _ => "",
+        }
+    }
+
     /// An error here.
     pub fn error(&self, message: impl Into<String>) {
         self.add(Severity::Error, self.node.mark, message, "");

@@ -1,0 +1,36 @@
+//! The compose sections: the whole vocabulary of the compose-spec, checked, typed as far as a node uses it, and put into
+//! the normal form that `docker compose config` has. What cannot be on a node (`build`, files beside the compose file,
+//! the socket of another engine) is refused by name. What a release runs of it is decided in [`crate::release`].
+
+mod ports;
+mod project;
+mod service;
+mod values;
+mod volumes;
+
+use std::collections::BTreeMap;
+
+use plan::ServiceName;
+use serde_json::{Map, Value as Json};
+
+pub use ports::Port;
+pub(crate) use project::read;
+pub use service::{CommandLine, Dependency, Service};
+pub(crate) use service::{READ, REFUSED};
+pub(crate) use values::parse_size;
+pub use volumes::{Volume, VolumeKind};
+
+/// The compose sections.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Project {
+    /// The services.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// The named volumes in normal form.
+    pub volumes: Map<String, Json>,
+    /// The networks in normal form.
+    pub networks: Map<String, Json>,
+    /// The secrets in normal form.
+    pub secrets: Map<String, Json>,
+    /// The configs in normal form.
+    pub configs: Map<String, Json>,
+}

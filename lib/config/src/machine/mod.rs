@@ -1,0 +1,463 @@
+//! The machine: cloud-init's keys that a node honours, typed, and the others by what becomes of them.
+
+pub(crate) mod files;
+mod host;
+mod once;
+mod storage;
+mod time;
+mod trust;
+pub(crate) mod users;
+
+use std::collections::BTreeMap;
+
+use plan::Gate;
+use userdata::{At, KeySpec as Key, Located, Severity, Use, Value};
+
+pub use files::File;
+pub(crate) use host::full_name;
+pub use host::{EtcHosts, Hostname, ResolvConf};
+pub use once::{Delay, PhoneHome, Post, PowerMode, PowerState};
+pub use storage::{DiskSetup, FsSetup, Layout, Mount, Swap};
+pub use time::Ntp;
+pub use trust::{CaCerts, HostKeys};
+
+/// What the machine shall be, as far as the keys say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Machine {
+    /// Its names.
+    pub hostname: Hostname,
+    /// What `/etc/hosts` says of itself.
+    pub etc_hosts: EtcHosts,
+    /// `/etc/resolv.conf`; absent: what the network says.
+    pub resolv_conf: Option<ResolvConf>,
+    /// Name in the time zone database.
+    pub timezone: Option<String>,
+    /// Time servers; absent: the release's.
+    pub ntp: Option<Ntp>,
+    /// Keys that may log in, by user. Those without a user belong to [`users::DEFAULT_USER`].
+    pub keys: Vec<(String, String)>,
+    /// Whether the keys of the meta-data may log in, too.
+    pub allow_meta_data_keys: Option<bool>,
+    /// Files in the order they are written.
+    pub files: Vec<File>,
+    /// Certificate authorities.
+    pub ca_certs: Option<CaCerts>,
+    /// Host keys of the SSH front.
+    pub host_keys: HostKeys,
+    /// File systems to mount.
+    pub mounts: Vec<Mount>,
+    /// Swap file.
+    pub swap: Option<Swap>,
+    /// Names for devices.
+    pub device_aliases: BTreeMap<String, String>,
+    /// Partition tables to write.
+    pub disk_setup: Vec<DiskSetup>,
+    /// File systems to make.
+    pub fs_setup: Vec<FsSetup>,
+    /// Bytes for the kernel's random pool.
+    pub random_seed: Vec<u8>,
+    /// What happens when everything is done, once per instance.
+    pub power_state: Option<PowerState>,
+    /// Who is told that the instance is up, once per instance.
+    pub phone_home: Option<PhoneHome>,
+    /// Last line of a boot on the console.
+    pub final_message: Option<String>,
+    /// Whether vendor-data counts.
+    pub vendor_data: Option<bool>,
+    /// `bootcmd` and `runcmd`, for the image that [`Holdfast::run_in`] names.
+    pub commands: Commands,
+    /// The section `holdfast`.
+    pub holdfast: Holdfast,
+    mount_defaults: Option<[Option<String>; 6]>,
+    manage_resolv_conf: bool,
+}
+
+/// Commands that run in a container, when the user asked for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// At every boot.
+    pub boot: Vec<Vec<String>>,
+    /// Once per instance.
+    pub run: Vec<Vec<String>>,
+}
+
+/// What neither cloud-init nor compose has a word for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holdfast {
+    /// When a boot counts as good.
+    pub gate: Gate,
+    /// Variables of the compose sections.
+    pub env: BTreeMap<String, String>,
+    /// Network configuration; wins over the datasource's.
+    pub network: Option<netconfig::State>,
+    /// Image that `bootcmd` and `runcmd` run in.
+    pub run_in: Option<Located<String>>,
+    /// Kernel parameters.
+    pub sysctl: BTreeMap<String, String>,
+    /// Kernel modules to load.
+    pub modules: Vec<String>,
+}
+
+/// A key that is read.
+pub(crate) const fn take<T>(name: &'static str, read: fn(&At<'_>, &mut T), doc: &'static str) -> Key<T> {
+    Key { name, use_: Use::Read(read), doc }
+}
+
+/// What is read at the top level, besides the compose sections.
+pub(crate) const NATIVE: [Key<Machine>; 33] = [
+    take(
+        "hostname",
+        |at, machine| host::read_hostname(at, &mut machine.hostname),
+        "The node's name. Of a name with dots the first label counts, and the whole is the `fqdn`. Without it: the \
+         datasource's `local-hostname`, else `holdfast`.",
+    ),
+    take(
+        "fqdn",
+        |at, machine| machine.hostname.fqdn = host::full_name(at),
+        "The node's full name; its first label is the `hostname` unless that is given.",
+    ),
+    take(
+        "prefer_fqdn_over_hostname",
+        |at, machine| machine.hostname.prefer_fqdn = at.truth().unwrap_or_default(),
+        "`true`: the kernel's host name is the `fqdn`.",
+    ),
+    take(
+        "preserve_hostname",
+        |at, machine| machine.hostname.preserve = at.truth().unwrap_or_default(),
+        "`true`: the name stays what it is.",
+    ),
+    take(
+        "manage_etc_hosts",
+        |at, machine| host::etc_hosts(at, &mut machine.etc_hosts),
+        "`true`: `/etc/hosts` names the node by 127.0.1.1; `localhost`: only that line; default `false`.",
+    ),
+    take(
+        "manage_resolv_conf",
+        |at, machine| machine.manage_resolv_conf = at.truth().unwrap_or_default(),
+        "`true`: `/etc/resolv.conf` is made from `resolv_conf`.",
+    ),
+    take(
+        "resolv_conf",
+        |at, machine| machine.resolv_conf = Some(host::resolv_conf(at)),
+        "`nameservers`, `searchdomains`, `domain`, `sortlist`, `options`.",
+    ),
+    take(
+        "timezone",
+        |at, machine| machine.timezone = time::timezone(at),
+        "A name of the time zone database: `Europe/Berlin`. Default `UTC`.",
+    ),
+    take(
+        "ntp",
+        |at, machine| machine.ntp = Some(time::ntp(at)),
+        "`servers` and `pools` to take the time from; `enabled: false` takes none.",
+    ),
+    take(
+        "ssh_authorized_keys",
+        |at, machine| users::authorized_keys(at, users::DEFAULT_USER, &mut machine.keys),
+        "List of public keys, each as one line of an `authorized_keys` file. They are kept in \
+         `/var/lib/holdfast/keys/authorized_keys`.",
+    ),
+    take(
+        "users",
+        users::users,
+        "List of users: `name` and `ssh_authorized_keys` of each count; there are no local accounts.",
+    ),
+    take(
+        "allow_public_ssh_keys",
+        |at, machine| machine.allow_meta_data_keys = at.truth(),
+        "`false`: keys of the datasource's meta-data may not log in.",
+    ),
+    take(
+        "write_files",
+        files::write_files,
+        "List of files: `path`, `content`, `encoding`, `permissions`, `owner`, `append`, `defer`, `source`.",
+    ),
+    take(
+        "ca_certs",
+        |at, machine| machine.ca_certs = Some(trust::ca_certs(at)),
+        "`trusted`: list of certificates (PEM); `remove_defaults: true`: only those.",
+    ),
+    take(
+        "ca-certs",
+        |at, machine| {
+            machine.ca_certs.get_or_insert_with(|| trust::ca_certs(at));
+        },
+        "Old spelling of `ca_certs`.",
+    ),
+    take(
+        "ssh_keys",
+        |at, machine| trust::ssh_keys(at, &mut machine.host_keys),
+        "Host keys: `TYPE_private`, `TYPE_public`, `TYPE_certificate`, where TYPE is rsa, ecdsa or ed25519.",
+    ),
+    take(
+        "ssh_deletekeys",
+        |at, machine| machine.host_keys.delete = at.truth(),
+        "`false`: host keys of an earlier instance are kept.",
+    ),
+    take(
+        "ssh_genkeytypes",
+        |at, machine| trust::key_types(at, &mut machine.host_keys),
+        "Which host keys are made: rsa, ecdsa, ed25519.",
+    ),
+    take(
+        "mounts",
+        storage::mounts,
+        "List of `[device, mount point, type, options, dump, pass]`, below /var, /mnt or /srv.",
+    ),
+    take(
+        "mount_default_fields",
+        |at, machine| machine.mount_defaults = storage::default_fields(at),
+        "What fields of `mounts` are that are not given.",
+    ),
+    take(
+        "swap",
+        |at, machine| machine.swap = storage::swap(at),
+        "A swap file: `filename`, `size`, `maxsize`.",
+    ),
+    take("device_aliases", storage::aliases, "Names for devices, for `disk_setup`, `fs_setup` and `mounts`."),
+    take(
+        "disk_setup",
+        storage::disk_setup,
+        "Partition tables by device: `table_type` (mbr, gpt), `layout`, `overwrite`.",
+    ),
+    take(
+        "fs_setup",
+        storage::fs_setup,
+        "File systems: `device`, `filesystem`, `label`, `partition`, `overwrite`, `replace_fs`.",
+    ),
+    take("random_seed", once::random_seed, "`data` and its `encoding`, for the kernel's random pool."),
+    take(
+        "power_state",
+        |at, machine| machine.power_state = once::power_state(at),
+        "`mode` (poweroff, reboot, halt), `delay`, `message`, `timeout`, `condition` (true or false): once per \
+         instance, when all is done.",
+    ),
+    take(
+        "phone_home",
+        |at, machine| machine.phone_home = once::phone_home(at),
+        "`url`, `post` and `tries`: once per instance.",
+    ),
+    take(
+        "final_message",
+        |at, machine| machine.final_message = at.text().map(str::to_owned),
+        "Last line of a boot on the console. `$UPTIME`, `$TIMESTAMP`, `$DATASOURCE` and `$VERSION` are replaced.",
+    ),
+    take("vendor_data", vendor_data, "`enabled: false`: the datasource's vendor-data does not count."),
+    take(
+        "bootcmd",
+        |at, machine| commands(at, &mut machine.commands.boot),
+        "Needs `holdfast.compat.run_in`.",
+    ),
+    take("runcmd", |at, machine| commands(at, &mut machine.commands.run), "Needs `holdfast.compat.run_in`."),
+    take("disable_root", disable_root, "`true` is so anyway."),
+    take(
+        "holdfast",
+        |at, machine| at.section("'holdfast'", &HOLDFAST, &mut machine.holdfast),
+        "What neither cloud-init nor compose has a word for: see below.",
+    ),
+];
+
+/// The section `holdfast`.
+pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
+    take(
+        "gate",
+        |at, holdfast| at.section("'holdfast.gate'", &GATE, &mut holdfast.gate),
+        "When a boot of a new version counts as good: see below.",
+    ),
+    take(
+        "env",
+        |at, holdfast| holdfast.env = variables(at),
+        "Variables for the compose sections: a map of names to texts.",
+    ),
+    take(
+        "network",
+        |at, holdfast| holdfast.network = netconfig::read(at),
+        "Network configuration, version 1 or 2.",
+    ),
+    take(
+        "compat",
+        |at, holdfast| {
+            let table = [take("run_in", |at, run_in: &mut Option<_>| *run_in = at.located_text(), "")];
+            at.section("'holdfast.compat'", &table, &mut holdfast.run_in);
+        },
+        "`run_in: IMAGE`: `bootcmd` and `runcmd` run in a container of that image.",
+    ),
+    take(
+        "sysctl",
+        |at, holdfast| holdfast.sysctl = sysctl(at),
+        "Kernel parameters: a map of names to values.",
+    ),
+    take(
+        "modules",
+        |at, holdfast| holdfast.modules = at.texts().unwrap_or_default(),
+        "List of kernel modules to load.",
+    ),
+];
+
+/// The section `holdfast.gate`.
+pub(crate) const GATE: [Key<Gate>; 2] = [
+    take(
+        "settle",
+        |at, gate| read_millis(at, &mut gate.settle_ms),
+        "How long every service must have run, as a duration. Default `10s`.",
+    ),
+    take(
+        "deadline",
+        |at, gate| read_millis(at, &mut gate.deadline_ms),
+        "How long the node waits for that before it goes back to the old version. Default `5m`.",
+    ),
+];
+
+/// Keys that no release does yet, and that a node can run without.
+const UNSUPPORTED: &str = "rsyslog wireguard";
+
+/// Keys for what a node does not have, with what to do instead.
+const NOT_APPLICABLE: [(&str, &str); 5] = [
+    (
+        "apk_repos apt apt_pipelining apt_reboot_if_required apt_update apt_upgrade autoinstall grub-dpkg grub_dpkg \
+         package_reboot_if_required package_update package_upgrade packages rh_subscription rpi snap spacewalk \
+         ubuntu_advantage ubuntu_pro updates yum_repo_dir yum_repos zypper",
+        "there is no package manager: software comes in container images",
+    ),
+    (
+        "ansible chef landscape mcollective puppet salt_minion",
+        "run the agent in a container under 'services'",
+    ),
+    (
+        "chpasswd groups password ssh_import_id ssh_pwauth user",
+        "there are no local accounts; give keys in 'ssh_authorized_keys'",
+    ),
+    ("byobu_by_default keyboard locale locale_configfile", "nobody logs in to a shell here"),
+    (
+        "cloud_config_modules cloud_final_modules cloud_init_modules disable_ec2_metadata drivers fan lxd migrate \
+         system_info",
+        "",
+    ),
+];
+
+/// Keys that have no bearing here: they tune cloud-init itself, or ask for what is so anyway. The merge rules were
+/// used when the parts were put together.
+const QUIET: &str = "authkey_hash create_hostname_file disable_root_opts growpart launch-index no_ssh_fingerprints output \
+     reporting resize_rootfs ssh ssh_fp_console_blacklist ssh_key_console_blacklist ssh_publish_hostkeys \
+     ssh_quiet_keygen version";
+
+/// Every key of the top level that is not compose's.
+pub(crate) fn table() -> Vec<Key<Machine>> {
+    let mut table = Vec::from(NATIVE);
+    let mut add = |names: &'static str, use_: fn() -> Use<Machine>, doc| {
+        table.extend(names.split_whitespace().map(|name| Key { name, use_: use_(), doc }));
+    };
+    add(UNSUPPORTED, || Use::Unsupported, "");
+    add(QUIET, || Use::Quiet, "");
+    for (names, doc) in NOT_APPLICABLE {
+        add(names, || Use::NotApplicable, doc);
+    }
+    table
+}
+
+/// What depends on several keys.
+pub(crate) fn finish(root: &At<'_>, machine: &mut Machine) {
+    if !machine.manage_resolv_conf
+        && let Some(resolv_conf) = root.get("resolv_conf").filter(|at| !at.asks_for_nothing())
+    {
+        resolv_conf.warn("has no effect without 'manage_resolv_conf: true'");
+        machine.resolv_conf = None;
+    }
+    if machine.holdfast.run_in.is_none() {
+        for key in ["bootcmd", "runcmd"] {
+            if let Some(at) = root.get(key).filter(|at| !at.asks_for_nothing()) {
+                let hint = "there is no shell: run it in a container under 'services', or name an image in \
+                            'holdfast.compat.run_in'";
+                let message = format!("'{key}' is not applicable on a node");
+                at.add(Severity::NotApplicable, at.key_mark(root), message, hint);
+            }
+        }
+        machine.commands = Commands::default();
+    }
+    storage::finish(root, machine);
+}
+
+fn vendor_data(at: &At<'_>, machine: &mut Machine) {
+    if !at.is_map() {
+        machine.vendor_data = at.truth();
+        return;
+    }
+    let table = [
+        take("enabled", |at, enabled: &mut Option<bool>| *enabled = at.truth(), ""),
+        Key { name: "prefix", use_: Use::NotApplicable, doc: "vendor-data runs no scripts here" },
+        Key { name: "disabled_handlers", use_: Use::Quiet, doc: "" },
+    ];
+    at.section("'vendor_data'", &table, &mut machine.vendor_data);
+}
+
+/// Each command a list (run as it is) or a text (for `sh -c`). Without an image to run in they are only reported, so
+/// what is wrong with them is no error then: `finish` says which it is.
+fn commands(at: &At<'_>, commands: &mut Vec<Vec<String>>) {
+    let Value::List(items) = &at.node.value else { return };
+    for item in items.iter() {
+        match &item.value {
+            Value::Scalar(scalar) => {
+                commands.push(vec!["sh".to_owned(), "-c".to_owned(), scalar.text.to_string()]);
+            }
+            Value::List(words) => {
+                commands.push(words.iter().filter_map(|word| word.text().map(str::to_owned)).collect());
+            }
+            Value::Null | Value::Map(_) => {}
+        }
+    }
+}
+
+fn disable_root(at: &At<'_>, _: &mut Machine) {
+    if at.truth() == Some(false) {
+        at.warn("root cannot be enabled: there are no local accounts");
+    }
+}
+
+fn variables(at: &At<'_>) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for (name, mark, value) in at.map().into_iter().flatten() {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(word) {
+            let hint = "letters, digits and '_', not beginning with a digit";
+            value.add(Severity::Error, mark, format!("'{name}' is not a variable name"), hint);
+        } else if value.is_null() {
+            variables.insert(name.to_owned(), String::new());
+        } else if let Some(text) = value.text() {
+            variables.insert(name.to_owned(), text.to_owned());
+        }
+    }
+    variables
+}
+
+fn sysctl(at: &At<'_>) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for (name, mark, value) in at.map().into_iter().flatten() {
+        let word = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        if name.is_empty() || !name.chars().all(word) || name.split(['.', '/']).any(str::is_empty) {
+            value.add(
+                Severity::Error,
+                mark,
+                format!("'{name}' is not a kernel parameter"),
+                "as in net.core.somaxconn",
+            );
+        } else if let Some(text) = value.text() {
+            values.insert(name.to_owned(), text.to_owned());
+        }
+    }
+    values
+}
+
+fn read_millis(at: &At<'_>, millis: &mut u64) {
+    // A day is longer than any boot; the bound keeps the sums in PID 1 far from overflow.
+    const LONGEST: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+    match at.duration() {
+        Some(duration) if duration > LONGEST => at.error("must not be longer than 24h"),
+        Some(duration) => *millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        None => {}
+    }
+}
+
+/// Texts of a list; what is not text is an error.
+pub(crate) fn texts(at: &At<'_>) -> Vec<String> {
+    at.list().into_iter().flatten().filter_map(|item| item.text().map(str::to_owned)).collect()
+}

@@ -1,0 +1,239 @@
+//! What this release applies. A configuration may ask for more: every other key is read and checked, and then said here.
+//!
+//! The node is strict: what changes how a service runs, and is not done, is an error; what it can do without is a
+//! warning. A key moves into these lists with the code that applies it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plan::{Condition, Restart, ServiceName};
+use userdata::{At, Mark, Severity, alternatives};
+
+use crate::compose::{self, CommandLine};
+use crate::desired::{Desired, Logging, Network, Service};
+use crate::{Config, Judge, machine};
+
+/// Top-level keys that are applied. `holdfast` has its own list.
+pub(crate) const MACHINE: &[&str] =
+    &["hostname", "ssh_authorized_keys", "disable_root", "services", "holdfast", "vendor_data"];
+/// Keys of the section `holdfast`.
+pub(crate) const HOLDFAST: &[&str] = &["gate", "env"];
+/// Keys of a service.
+pub(crate) const SERVICE: &[&str] = &[
+    "image",
+    "command",
+    "entrypoint",
+    "environment",
+    "working_dir",
+    "user",
+    "restart",
+    "network_mode",
+    "privileged",
+    "pid",
+    "depends_on",
+    "stop_grace_period",
+    "logging",
+    "attach",
+];
+
+/// The other compose sections, and why they are not there.
+const SECTIONS: [(&str, &str); 4] = [
+    ("configs", "bake the files into the image"),
+    ("networks", "services use the network of the node: 'network_mode: host', or none"),
+    ("secrets", "give values in 'environment'"),
+    ("volumes", "what a container writes is kept until its service changes"),
+];
+
+/// Advice for keys of a service.
+const ADVICE: [(&str, &str); 4] = [
+    ("ports", "with 'network_mode: host' a container's ports are the node's: remove it"),
+    ("expose", "with 'network_mode: host' a container's ports are the node's: remove it"),
+    ("volumes", "what a container writes is kept until its service changes"),
+    ("tmpfs", "what a container writes is kept until its service changes"),
+];
+
+/// Docker's default for `stop_grace_period`.
+const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
+
+/// Says what of `config` this release does not do, and gives what it does: nothing when that is not all of the services.
+pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<Desired> {
+    let release = Release { judge };
+    release.machine(root, config.machine.holdfast.run_in.is_some());
+    let mut services = BTreeMap::new();
+    let mut whole = release.sections(root);
+    for (name, service) in &config.project.services {
+        let at = root.get("services").and_then(|at| at.get(name.as_str()));
+        match at.and_then(|at| release.service(&at, service)) {
+            Some(service) => drop(services.insert(name.clone(), service)),
+            None => whole = false,
+        }
+    }
+    let machine = &config.machine;
+    let mut keys: Vec<String> = Vec::new();
+    for (user, key) in &machine.keys {
+        if user == machine::users::DEFAULT_USER && !keys.contains(key) {
+            keys.push(key.clone());
+        }
+    }
+    whole.then(|| Desired {
+        hostname: machine.hostname.given(),
+        ssh_authorized_keys: keys,
+        gate: machine.holdfast.gate,
+        services,
+    })
+}
+
+struct Release {
+    judge: Judge,
+}
+
+impl Release {
+    /// What a node refuses. Elsewhere it is a warning: the file is good, for another release.
+    fn refuse(&self, at: &At<'_>, mark: Mark, message: &str, hint: &str) {
+        match self.judge {
+            Judge::Node => at.add(Severity::Error, mark, message, hint),
+            Judge::Vocabulary => {
+                at.add(
+                    Severity::Warning,
+                    mark,
+                    format!("a node of this version refuses this: {message}"),
+                    hint,
+                );
+            }
+        }
+    }
+
+    fn machine(&self, root: &At<'_>, has_image: bool) {
+        let leave_out = |parent: &At<'_>, known: &dyn Fn(&str) -> bool, applied: &[&str]| {
+            for (name, mark, at) in parent.map().into_iter().flatten() {
+                if known(name) && !applied.contains(&name) && !at.asks_for_nothing() {
+                    let message = format!("'{name}' is not supported by this version and is left out");
+                    at.add(Severity::Warning, mark, message, "");
+                }
+            }
+        };
+        if root.is_map() {
+            // Without an image to run in they are not applicable, which is said elsewhere.
+            let quiet = |name: &str| matches!(name, "runcmd" | "bootcmd") && !has_image;
+            let native = |name: &str| machine::NATIVE.iter().any(|key| key.name == name) && !quiet(name);
+            leave_out(root, &native, MACHINE);
+        }
+        if let Some(holdfast) = root.get("holdfast").filter(At::is_map) {
+            let known = |name: &str| machine::HOLDFAST.iter().any(|key| key.name == name);
+            leave_out(&holdfast, &known, HOLDFAST);
+        }
+    }
+
+    fn sections(&self, root: &At<'_>) -> bool {
+        let mut whole = true;
+        for (name, hint) in SECTIONS {
+            if let Some(at) = root.get(name).filter(|at| !at.is_null()) {
+                let message = format!("'{name}' is not supported by this version");
+                self.refuse(&at, at.key_mark(root), &message, hint);
+                whole = false;
+            }
+        }
+        whole
+    }
+
+    fn service(&self, at: &At<'_>, service: &compose::Service) -> Option<Service> {
+        let mut whole = true;
+        for (name, mark, value) in at.map().into_iter().flatten() {
+            let known = compose::READ.iter().any(|key| key.name == name);
+            if known && !SERVICE.contains(&name) && !value.is_null() {
+                let hint = ADVICE.iter().find(|(key, _)| *key == name).map_or("", |(_, hint)| hint);
+                self.refuse(&value, mark, &format!("'{name}' is not supported by this version"), hint);
+                whole = false;
+            }
+        }
+        let mut refuse = |key: &str, message: &str, hint: &str| {
+            let value = at.get(key).unwrap_or_else(|| at.clone());
+            self.refuse(&value, value.node.mark, message, hint);
+            whole = false;
+        };
+        let network = match service.network_mode.as_ref().map(|mode| mode.value.as_str()) {
+            Some("host") => Some(Network::Host),
+            Some("none") => Some(Network::None),
+            Some(other) => {
+                refuse("network_mode", &not_supported(other, &["host", "none"]), "");
+                None
+            }
+            None if at.get("network_mode").is_none() => {
+                refuse("", "has no 'network_mode'", "give 'network_mode: host' or 'network_mode: none'");
+                None
+            }
+            None => None,
+        };
+        if let Some(pid) = service.pid.as_ref().filter(|pid| pid.value != "host") {
+            refuse("pid", &not_supported(&pid.value, &["host"]), "");
+        }
+        let logging = match service.logging.as_ref().map(|driver| driver.value.as_str()) {
+            None | Some("file") => Logging::File,
+            Some("console") => Logging::Console,
+            Some("none") => Logging::None,
+            Some(other) => {
+                let message = not_supported(other, &["file", "console", "none"]);
+                if let Some(driver) = at.get("logging").and_then(|logging| logging.get("driver")) {
+                    self.refuse(&driver, driver.node.mark, &message, "");
+                }
+                whole = false;
+                Logging::File
+            }
+        };
+        if let Some((logging, options)) = at.get("logging").and_then(|l| Some((l.clone(), l.get("options")?)))
+        {
+            let message = "'options' is not supported by this version";
+            self.refuse(&options, options.key_mark(&logging), message, "the drivers have no options");
+            whole = false;
+        }
+        whole &= self.dependencies(at, &service.depends_on);
+        let words = |line: &Option<CommandLine>| line.as_ref().map(|line| line.0.clone());
+        let (image, network) = (service.image.clone()?, network?);
+        whole.then(|| Service {
+            image,
+            command: words(&service.command),
+            entrypoint: words(&service.entrypoint),
+            environment: service.environment.clone(),
+            working_dir: service.working_dir.clone(),
+            user: service.user.clone(),
+            restart: service.restart.unwrap_or(Restart::No),
+            network,
+            privileged: service.privileged,
+            host_pid: service.pid.is_some(),
+            depends_on: service
+                .depends_on
+                .iter()
+                .map(|(name, needed)| (name.clone(), needed.condition))
+                .collect(),
+            stop_grace_period: service.stop_grace_period.unwrap_or(STOP_GRACE_PERIOD),
+            logging,
+        })
+    }
+
+    fn dependencies(&self, at: &At<'_>, depends_on: &BTreeMap<ServiceName, compose::Dependency>) -> bool {
+        let mut whole = true;
+        let Some(list) = at.get("depends_on") else { return whole };
+        for (name, dependency) in depends_on {
+            let at = list.get(name.as_str()).unwrap_or_else(|| list.clone());
+            let mut refuse = |key: &str, message: &str| {
+                let at = at.get(key).unwrap_or_else(|| at.clone());
+                self.refuse(&at, at.node.mark, message, "");
+                whole = false;
+            };
+            if dependency.condition == Condition::ServiceHealthy {
+                refuse("", &format!("'{name}' has no health check, so it can never be healthy"));
+            }
+            if !dependency.required {
+                refuse("required", "only true is supported by this version");
+            }
+            if dependency.restart {
+                refuse("restart", "only false is supported by this version");
+            }
+        }
+        whole
+    }
+}
+
+fn not_supported(value: &str, words: &[&str]) -> String {
+    format!("'{value}' is not supported: it must be {}", alternatives(words))
+}
