@@ -233,13 +233,11 @@ impl Packages {
     }
 }
 
-/// Every version of `names` that the mirror offers, newest first within a name.
+/// Every version of `names` that the mirror offers, newest first within a name. Names that it does not know are left out.
 fn offers(names: &[&str]) -> Result<Vec<Offer>> {
     // apt-cache fails when one name is unknown, but prints the others: `newest` says which one is missing.
     let shown = run(Command::new("apt-cache").arg("show").arg("--").args(names))?;
-    let offers = parse_offers(&String::from_utf8_lossy(&shown.stdout));
-    ensure!(!offers.is_empty(), "apt offers none of the packages {}: run 'apt-get update'", names.join(", "));
-    Ok(offers)
+    Ok(parse_offers(&String::from_utf8_lossy(&shown.stdout)))
 }
 
 /// The first offer of `name`.

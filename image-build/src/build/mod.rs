@@ -91,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let progress = Progress::new(STEPS);
     let identity = Identity { version: args.version.clone(), epoch: project::epoch(&project)? };
     UkiName::new(&identity.version, None).context("--version cannot be part of a file name")?;
+    let user_data = args.config.as_deref().map(read_user_data).transpose()?;
     let folder = project.join("rootfs");
     let manifest = Manifest::read(&folder.join("root.toml"))?;
     let default_out = project.join("out");
@@ -112,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         binaries: &binaries,
         modules: root_modules,
         state_template: state::template(&identity)?,
-        user_data: args.config.as_ref().map(read).transpose()?,
+        user_data,
         images: store.as_ref().map(TempDir::path),
     };
     let tree = root::assemble(&manifest, &identity, parts)?;
@@ -225,6 +226,15 @@ fn binaries(
     }
     ensure!(binaries.contains_key(INIT), "rootfs/root.toml names no binary 'init'");
     Ok(binaries)
+}
+
+/// User-data that the node will take: what its own parser says of the file is said here.
+fn read_user_data(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (desired, problems) = config::check(&path.display().to_string(), &bytes);
+    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    ensure!(desired.is_some(), "{} is not valid: a node would not apply it", path.display());
+    Ok(bytes)
 }
 
 /// An image store with the images that were asked for.
