@@ -15,8 +15,18 @@ const PROGRAMS: [&str; 5] = ["agent", "containerd-shim", "ctl", "image-build", "
 const INIT_BUDGET: usize = 25;
 
 /// Crates that parse outside data or talk to the network, and the programs that may link them.
-const OUTSIDE_DATA: [&str; 10] =
-    ["granit-parser", "mailparse", "serde-saphyr", "rustls", "hyper", "axum", "reqwest", "ureq", "russh", "tokio"];
+const OUTSIDE_DATA: [&str; 10] = [
+    "granit-parser",
+    "mailparse",
+    "serde-saphyr",
+    "rustls",
+    "hyper",
+    "axum",
+    "reqwest",
+    "ureq",
+    "russh",
+    "tokio",
+];
 const MAY_READ_OUTSIDE_DATA: [&str; 3] = ["agent", "ctl", "image-build"];
 
 /// Where unsafe code is allowed.

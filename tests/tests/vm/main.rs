@@ -21,10 +21,10 @@ services:
   hello:
     image: busybox
     network_mode: none
-    command: [sh, -c, "echo hello from $(hostname); exec sleep 100000"]
+    command: [sh, -c, "echo hello from inside; exec sleep 100000"]
     logging: {driver: console}
 "#;
 
 /// What a boot with [`WEB`] says when all is well.
 const WEB_RUNS: [&str; 3] =
-    ["holdfast: service web running", "holdfast: service hello running", "hello: hello from harbour"];
+    ["holdfast: service web running", "holdfast: service hello running", "hello: hello from inside"];

@@ -9,7 +9,7 @@ services:
   counter:
     image: busybox
     network_mode: none
-    command: [sh, -c, "echo x >> /boots; echo this is boot $(wc -l < /boots); exec sleep 100000"]
+    command: [sh, -c, "echo x >> /boots; echo this is boot $$(wc -l < /boots); exec sleep 100000"]
     logging: {driver: console}
 "#;
 
