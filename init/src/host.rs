@@ -18,9 +18,11 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// The controllers that services may be given limits of.
 const CONTROLLERS: &str = "+cpuset +cpu +io +memory +pids";
 
-/// Memory that the kernel leaves to PID 1 and to the node's own programs however much the containers want, in
-/// bytes: about twice what they were measured to take.
-const PROTECTED: [(&str, u64); 2] = [("init.scope", 4 << 20), ("system.slice", 24 << 20)];
+/// The branches of the tree: name, bytes of memory that the kernel leaves to it however much the others want (about
+/// twice what it was measured to take), and its share of the processors while they are scarce. PID 1 answers whatever
+/// happens, containers come before the node's own work.
+const BRANCHES: [(&str, u64, u32); 3] =
+    [("init.scope", 4 << 20, 10_000), ("system.slice", 24 << 20, 100), (paths::SERVICES_SLICE, 0, 1000)];
 
 /// Does all that needs no state.
 pub(crate) fn prepare() {
@@ -91,17 +93,25 @@ fn control_groups() -> io::Result<()> {
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("cgroup2", CGROUPS, "cgroup2", quiet, Some(c"nsdelegate,memory_recursiveprot"))?;
     let root = Path::new(CGROUPS);
-    for group in ["init.scope", "system.slice", paths::SERVICES_SLICE] {
-        fs::create_dir_all(root.join(group))?;
+    for (branch, ..) in BRANCHES {
+        fs::create_dir_all(root.join(branch))?;
     }
     fs::write(root.join("init.scope/cgroup.procs"), "1")?;
     for parent in ["", "system.slice", paths::SERVICES_SLICE] {
         fs::write(root.join(parent).join("cgroup.subtree_control"), CONTROLLERS)?;
     }
-    for (group, bytes) in PROTECTED {
-        fs::write(root.join(group).join("memory.min"), bytes.to_string())?;
+    for (branch, memory, weight) in BRANCHES {
+        fs::write(root.join(branch).join("memory.min"), memory.to_string())?;
+        fs::write(root.join(branch).join("cpu.weight"), weight.to_string())?;
     }
     Ok(())
+}
+
+/// The control group of one of the node's own programs, made if need be.
+pub(crate) fn system_group(name: &str) -> io::Result<File> {
+    let group = Path::new(CGROUPS).join("system.slice").join(name);
+    fs::create_dir_all(&group)?;
+    File::open(group)
 }
 
 /// Whether a process runs in the branches of the node's programs and of the services.

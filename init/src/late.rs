@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use sys::process::{Child, Spawn, spawn};
 use crate::boot::{self, Booted, Drivers};
 use crate::gate::esp;
 use crate::state::State;
-use crate::{console, grow};
+use crate::{console, grow, host};
 
 const COLDPLUG: &str = "coldplug";
 const GROW_STATE: &str = "grow-state";
@@ -21,15 +22,20 @@ const GROW_STATE: &str = "grow-state";
 /// wrong, and whoever reaps need not know them.
 pub(crate) fn start(booted: &Booted) -> Vec<Child> {
     let disk = booted.disk.as_ref().filter(|_| booted.state == State::Disk);
-    let mut grow = vec![OsStr::new(GROW_STATE)];
-    grow.extend(disk.map(|disk| disk.device.as_os_str()));
-    [vec![OsStr::new(COLDPLUG)], grow].iter().filter_map(|args| child(args)).collect()
+    let disk: Vec<_> = disk.iter().map(|disk| disk.device.as_os_str()).collect();
+    [(COLDPLUG, [].as_slice()), (GROW_STATE, &disk)]
+        .iter()
+        .filter_map(|(name, args)| child(name, args))
+        .collect()
 }
 
-fn child(args: &[&OsStr]) -> Option<Child> {
+fn child(name: &str, args: &[&OsStr]) -> Option<Child> {
     let program = Path::new(paths::INIT);
-    let started = spawn(&Spawn { program, args, env: &[], cgroup: None, stdio: [None; 3] });
-    started.map_err(|error| console::warning(format_args!("cannot start init {args:?}: {error}"))).ok()
+    let args = [&[OsStr::new(name)], args].concat();
+    let started = host::system_group(name).and_then(|group| {
+        spawn(&Spawn { program, args: &args, env: &[], cgroup: Some(group.as_fd()), stdio: [None; 3] })
+    });
+    started.map_err(|error| console::warning(format_args!("cannot start init {name}: {error}"))).ok()
 }
 
 /// The program when it is not PID 1.
