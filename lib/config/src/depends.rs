@@ -1,6 +1,6 @@
 //! Whether services can be started in an order: every dependency is there, and none waits for itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use plan::ServiceName;
 use userdata::At;
@@ -29,31 +29,44 @@ pub(crate) fn check(section: &At<'_>, services: &BTreeMap<ServiceName, Service>)
 
 /// One cycle, its first service repeated at the end; empty when there is none.
 fn cycle(services: &BTreeMap<ServiceName, Service>) -> Vec<ServiceName> {
-    let mut open: BTreeMap<&ServiceName, BTreeSet<&ServiceName>> = services
-        .iter()
-        .map(|(name, service)| {
-            (name, service.depends_on.keys().filter(|n| services.contains_key(n)).collect())
-        })
-        .collect();
-    // Take away what waits for nothing until nothing changes; what stays waits for a cycle or is in one.
-    loop {
-        let free: Vec<&ServiceName> =
-            open.iter().filter(|(_, n)| n.is_empty()).map(|(name, _)| *name).collect();
-        if free.is_empty() {
-            break;
+    let needs = |name: &ServiceName| {
+        let service = services.get(name);
+        service
+            .into_iter()
+            .flat_map(|service| service.depends_on.keys())
+            .filter(|name| services.contains_key(*name))
+    };
+    let mut waiting: BTreeMap<&ServiceName, usize> =
+        services.keys().map(|name| (name, needs(name).count())).collect();
+    let mut needed_by: BTreeMap<&ServiceName, Vec<&ServiceName>> = BTreeMap::new();
+    for name in services.keys() {
+        for needed in needs(name) {
+            needed_by.entry(needed).or_default().push(name);
         }
-        open.retain(|_, needed| !needed.is_empty());
-        open.values_mut().for_each(|needed| needed.retain(|name| free.binary_search(name).is_err()));
+    }
+    // Take away what waits for nothing until nothing changes; what stays waits for a cycle or is in one.
+    let mut free: Vec<&ServiceName> =
+        waiting.iter().filter(|(_, count)| **count == 0).map(|(name, _)| *name).collect();
+    while let Some(name) = free.pop() {
+        waiting.remove(name);
+        for next in needed_by.remove(name).unwrap_or_default() {
+            if let Some(count) = waiting.get_mut(next) {
+                *count -= 1;
+                if *count == 0 {
+                    free.push(next);
+                }
+            }
+        }
     }
     let mut way: Vec<&ServiceName> = Vec::new();
-    let mut next = open.keys().next().copied();
+    let mut next = waiting.keys().next().copied();
     while let Some(name) = next {
         if let Some(start) = way.iter().position(|seen| *seen == name) {
             way.push(name);
             return way.into_iter().skip(start).cloned().collect();
         }
         way.push(name);
-        next = open.get(name).and_then(|needed| needed.first().copied());
+        next = needs(name).find(|needed| waiting.contains_key(needed));
     }
     Vec::new()
 }

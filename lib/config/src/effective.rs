@@ -1,6 +1,6 @@
 //! A configuration as JSON, for programs: what comes out in the end. Modes are octal texts; secrets are left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
@@ -15,10 +15,11 @@ impl Config {
         let machine = &self.machine;
         let local = meta.local_fqdn.as_deref();
         let ntp = machine.ntp.as_ref();
-        let (mut keys, mut users) = (Vec::new(), BTreeMap::<&str, Vec<&str>>::new());
+        let (mut keys, mut seen, mut users) =
+            (Vec::new(), HashSet::new(), BTreeMap::<&str, Vec<&str>>::new());
         for (user, key) in self.keys(meta) {
             users.entry(user).or_default().push(key);
-            if !keys.contains(&key) {
+            if seen.insert(key) {
                 keys.push(key);
             }
         }
@@ -67,14 +68,16 @@ impl Config {
 
 /// The files when all entries are written: later ones replace earlier ones, or are added to them.
 fn files(entries: &[File]) -> Vec<Json> {
-    let mut files: Vec<(&File, Vec<u8>)> = Vec::new();
+    let mut files: BTreeMap<&str, (&File, Vec<u8>)> = BTreeMap::new();
     for entry in entries {
-        let before = files.iter().position(|(file, _)| file.path == entry.path).map(|at| files.remove(at));
-        let mut content = before.filter(|_| entry.append).map(|(_, content)| content).unwrap_or_default();
+        let (file, content) = files.entry(&entry.path).or_insert_with(|| (entry, Vec::new()));
+        *file = entry;
+        if !entry.append {
+            content.clear();
+        }
         content.extend_from_slice(&entry.content);
-        files.push((entry, content));
     }
-    files.iter().map(|(file, content)| describe(file, content)).collect()
+    files.values().map(|(file, content)| describe(file, content)).collect()
 }
 
 fn describe(file: &File, content: &[u8]) -> Json {

@@ -42,6 +42,10 @@ impl Interpolation<'_> {
     }
 
     fn scalar(&mut self, at: &At<'_>, scalar: &Scalar) -> Value {
+        if self.left == 0 {
+            // Said once, and the file is refused: what follows would only cost time.
+            return Value::Scalar(Scalar { text: Arc::from(""), kind: Kind::Text });
+        }
         let text = match self.text(&scalar.text, 0) {
             Ok(text) if text.len() > self.left => {
                 at.error(format!("the variables make more than {} MiB of text", MAX_TEXT >> 20));

@@ -69,12 +69,8 @@ pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<De
         }
     }
     let machine = &config.machine;
-    let mut keys: Vec<String> = Vec::new();
-    for (user, key) in &machine.keys {
-        if user == machine::users::DEFAULT_USER && !keys.contains(key) {
-            keys.push(key.clone());
-        }
-    }
+    let own = machine.keys.iter().filter(|(user, _)| user == machine::users::DEFAULT_USER);
+    let keys = own.map(|(_, key)| key.clone()).collect();
     whole.then(|| Desired {
         hostname: machine.hostname.given(),
         ssh_authorized_keys: keys,

@@ -435,7 +435,19 @@ fn hostile_input_is_refused_quickly() {
     let wide = format!("#cloud-config\nhostname: {}\n", "a".repeat(1 << 20));
     let unknown =
         (0..10_000).fold(String::from("#cloud-config\n"), |all, i| all + &format!("unknown{i}: 1\n"));
+    let ranges = service(&format!("    ports: ['{}']\n", vec!["1-65535:1-65535"; 300].join("', '")));
+    let lines = |line: &dyn Fn(usize) -> String| (0..4000).map(line).collect::<String>();
+    let chain =
+        lines(&|i| format!("  s{i}: {{image: i, network_mode: none, depends_on: [s{}]}}\n", (i + 1) % 4000));
+    let grown = format!(
+        "#cloud-config\nholdfast: {{env: {{A: {}}}}}\nservices:\n  a:\n    environment:\n{}",
+        "a".repeat(1 << 20),
+        lines(&|i| format!("      V{i}: $A$A\n"))
+    );
     for (what, text) in [
+        ("ranges of ports", ranges.as_bytes()),
+        ("a long cycle", format!("#cloud-config\nservices:\n{chain}").as_bytes()),
+        ("variables that make much of little", grown.as_bytes()),
         ("alias bomb", bomb.as_bytes()),
         ("flow nesting", format!("#cloud-config\na: {}", "[".repeat(100_000)).as_bytes()),
         ("block nesting", format!("#cloud-config\n{}", "- ".repeat(100_000)).as_bytes()),

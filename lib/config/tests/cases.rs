@@ -175,3 +175,44 @@ fn what_a_node_does_not_run_is_never_accepted_in_silence() {
         }
     }
 }
+
+#[test]
+fn no_mutation_of_a_case_makes_it_panic() {
+    // A small generator of our own keeps the runs alike.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap_or(0) % below.max(1)
+    };
+    for case in cases() {
+        let mut original = Vec::new();
+        for name in ["user-data", "network-config"] {
+            original.push(std::fs::read(case.path.join(name)).unwrap_or_default());
+        }
+        for _ in 0..20 {
+            let mut mutated = original.clone();
+            for bytes in &mut mutated {
+                for _ in 0..1 + random(4) {
+                    let (from, to) = (random(bytes.len()), random(bytes.len()));
+                    match random(4) {
+                        0 if !bytes.is_empty() => bytes[from] = b"{}[]:&*-#\"'|\n\t $"[random(16)],
+                        1 => drop(bytes.drain(from.min(to)..from.max(to).min(from.min(to) + 30))),
+                        2 if from > 14 => bytes.truncate(from),
+                        _ => bytes.extend_from_within(from.min(to)..from.max(to)),
+                    }
+                }
+            }
+            let input = Input {
+                network_config: Some(("network-config", &mutated[1])),
+                vendor_data: Some(("vendor-data", &mutated[0])),
+                ..Input::user_data("user-data", &mutated[0])
+            };
+            let outcome = config::judge(&input, Judge::Vocabulary);
+            if let Some(config) = outcome.config {
+                assert!(config.effective(&outcome.meta).is_object(), "{}", case.name);
+            }
+        }
+    }
+}

@@ -44,14 +44,25 @@ impl Port {
     }
 }
 
-pub(super) fn ports(at: &At<'_>) -> Vec<Port> {
+/// How many ports the services of a file may have together: a range stands for each of its ports.
+pub(super) const MAX_PORTS: usize = 20_000;
+
+/// Reads ports. `left` of [`MAX_PORTS`] is made smaller by them.
+pub(super) fn ports(at: &At<'_>, left: &mut usize) -> Vec<Port> {
     let mut ports = Vec::new();
     for item in at.list().into_iter().flatten() {
         if item.is_map() {
             ports.extend(long(&item));
         } else if let Some(text) = item.text() {
-            match short(text) {
-                Some(more) => ports.extend(more),
+            match short(text, *left) {
+                Some(more) if more.is_empty() => {
+                    item.error(format!("the services have more than {MAX_PORTS} ports"));
+                    break;
+                }
+                Some(more) => {
+                    *left -= more.len();
+                    ports.extend(more);
+                }
                 None => item.error_with_hint(
                     format!("'{text}' is not a port"),
                     "CONTAINER, NODE:CONTAINER or ADDRESS:NODE:CONTAINER, ranges as 8000-8010, and /udp",
@@ -62,8 +73,8 @@ pub(super) fn ports(at: &At<'_>) -> Vec<Port> {
     ports
 }
 
-/// `[[ADDRESS:]NODE:]CONTAINER[/PROTOCOL]`
-fn short(text: &str) -> Option<Vec<Port>> {
+/// `[[ADDRESS:]NODE:]CONTAINER[/PROTOCOL]`; empty when that is more than `limit` ports.
+fn short(text: &str, limit: usize) -> Option<Vec<Port>> {
     let (text, protocol) = match text.rsplit_once('/') {
         Some((text, protocol)) if ["tcp", "udp", "sctp"].contains(&protocol) => {
             (text, Some(protocol.to_owned()))
@@ -94,6 +105,9 @@ fn short(text: &str) -> Option<Vec<Port>> {
     let width = target.1 - target.0;
     if published.is_some_and(|(first, last)| width > 0 && last - first != width) {
         return None;
+    }
+    if usize::from(width) >= limit {
+        return Some(Vec::new());
     }
     let port = |offset: u16| Port {
         target: target.0 + offset,
@@ -172,7 +186,7 @@ pub(super) fn expose(at: &At<'_>) -> Json {
     let mut ports = Vec::new();
     for item in at.list().into_iter().flatten() {
         let Some(text) = item.text() else { continue };
-        if short(text).is_none() || text.contains(':') {
+        if short(text, 0).is_none() || text.contains(':') {
             item.error(format!("'{text}' is not a port"));
         }
         ports.push(text.parse::<u16>().map_or_else(|_| json!(text), |number| json!(number)));
@@ -186,7 +200,8 @@ mod tests {
 
     #[test]
     fn short_ports_take_composes_forms() {
-        let normal = |text: &str| short(text).map(|ports| ports.iter().map(Port::json).collect::<Vec<_>>());
+        let normal =
+            |text: &str| short(text, 100).map(|ports| ports.iter().map(Port::json).collect::<Vec<_>>());
         for (text, expected) in [
             ("80", json!([{"target": 80}])),
             ("8080:80", json!([{"target": 80, "published": 8080}])),

@@ -7,6 +7,7 @@ use plan::ServiceName;
 use serde_json::{Map, Value as Json};
 use userdata::{At, KeySpec as Key, Severity, Use};
 
+use super::ports::MAX_PORTS;
 use super::service::{Service, table};
 use super::values::json as as_is;
 use super::{Project, VolumeKind};
@@ -51,13 +52,15 @@ pub(crate) fn read(root: &At<'_>, env: &BTreeMap<String, String>) -> Project {
 fn services(at: &At<'_>, env: &BTreeMap<String, String>) -> BTreeMap<ServiceName, Service> {
     let table = table();
     let env = Arc::new(env.clone());
+    let mut ports_left = MAX_PORTS;
     let mut services = BTreeMap::new();
     for (name, _, at) in at.map().into_iter().flatten() {
         if name.starts_with("x-") {
             continue;
         }
-        let mut service = Service::new(Arc::clone(&env));
+        let mut service = Service::new(Arc::clone(&env), ports_left);
         at.section("a service", &table, &mut service);
+        ports_left = service.ports_left();
         if at.is_map() && at.get("image").is_none() && at.get("build").is_none() {
             at.error("has no 'image'");
         }

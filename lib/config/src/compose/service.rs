@@ -54,6 +54,8 @@ pub struct Service {
     pub normal: Map<String, Json>,
     /// Variables for names without a value.
     env: Arc<BTreeMap<String, String>>,
+    /// How many more ports the services may have.
+    ports_left: usize,
 }
 
 /// A command line.
@@ -72,8 +74,12 @@ pub struct Dependency {
 }
 
 impl Service {
-    pub(super) fn new(env: Arc<BTreeMap<String, String>>) -> Self {
-        Self { env, ..Self::default() }
+    pub(super) fn new(env: Arc<BTreeMap<String, String>>, ports_left: usize) -> Self {
+        Self { env, ports_left, ..Self::default() }
+    }
+
+    pub(super) fn ports_left(&self) -> usize {
+        self.ports_left
     }
 
     fn put(&mut self, at: &At<'_>, value: Json) {
@@ -172,7 +178,7 @@ pub(crate) const READ: [Key<Service>; 56] = [
     take(
         "ports",
         |at, service| {
-            service.ports = ports(at);
+            service.ports = ports(at, &mut service.ports_left);
             service.put(at, service.ports.iter().map(Port::json).collect());
         },
         "Ports of the node that lead to the container.",

@@ -8,7 +8,7 @@ mod time;
 mod trust;
 pub(crate) mod users;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use plan::Gate;
 use userdata::{At, KeySpec as Key, Located, Severity, Use, Value};
@@ -357,6 +357,8 @@ pub(crate) fn table() -> Vec<Key<Machine>> {
 
 /// What depends on several keys.
 pub(crate) fn finish(root: &At<'_>, machine: &mut Machine) {
+    let mut seen = HashSet::new();
+    machine.keys.retain(|key| seen.insert(key.clone()));
     if !machine.manage_resolv_conf
         && let Some(resolv_conf) = root.get("resolv_conf").filter(|at| !at.asks_for_nothing())
     {

@@ -13,17 +13,12 @@ const ACCOUNT: &str = "create_groups doas expiredate gecos groups hashed_passwd 
      no_log_init no_user_group passwd plain_text_passwd primary_group selinux_user shell snapuser ssh_import_id \
      ssh_redirect_user sudo system uid";
 
-/// Reads keys that may log in, each once for its user.
+/// Reads keys that may log in.
 pub(super) fn authorized_keys(at: &At<'_>, user: &str, keys: &mut Vec<(String, String)>) {
     for item in at.list_or_one() {
         let Some(key) = item.text().map(str::trim) else { continue };
         match authorized_keys::judge(key) {
-            Ok(()) => {
-                let entry = (user.to_owned(), key.to_owned());
-                if !keys.contains(&entry) {
-                    keys.push(entry);
-                }
-            }
+            Ok(()) => keys.push((user.to_owned(), key.to_owned())),
             Err(why) => item.error(why),
         }
     }
