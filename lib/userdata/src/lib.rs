@@ -5,6 +5,7 @@
 //! cloud-init's rules. This crate does no I/O, never panics and never recurses as deep as its input likes; its limits
 //! ([`MAX_SIZE`], [`MAX_DEPTH`], [`MAX_NODES`], [`MAX_ALIASES`], [`MAX_PARTS`]) hold for all parts together.
 
+mod apart;
 mod format;
 mod load;
 mod merge;
