@@ -40,6 +40,8 @@ mod status;
 
 /// How long what can wait waits for a plan whose services could be started before it.
 const LATE_LIMIT: Duration = Duration::from_secs(3);
+/// How long the agent waits for the services of the last plan to start.
+const AGENT_LIMIT: Duration = Duration::from_secs(1);
 /// How long the image may take to be given up until the machine reboots without that: the boot loader then counts
 /// its tries down as for any other failure.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(20);
@@ -98,6 +100,8 @@ struct Runtime {
     ending: BTreeMap<Id, File>,
     status: status::Publisher,
     next_pet: Duration,
+    /// When the agent starts at the latest; none when it has been started.
+    agent_due: Option<Duration>,
     late: bool,
     reboot_at: Option<Duration>,
     shutdown: Option<Kind>,
@@ -128,6 +132,7 @@ impl Runtime {
             ending: BTreeMap::new(),
             status: status::Publisher::default(),
             next_pet: Duration::ZERO,
+            agent_due: None,
             late: false,
             reboot_at: None,
             shutdown: None,
@@ -145,7 +150,16 @@ impl Runtime {
         if let Some(plan) = plan {
             self.dispatch(Event::Plan(plan));
         }
-        self.dispatch(Event::Agent);
+        self.agent_due = Some(now() + AGENT_LIMIT);
+        self.start_agent();
+    }
+
+    /// Starts the agent once nothing of the last plan is starting any more, so that it takes nothing from that.
+    fn start_agent(&mut self) {
+        if self.agent_due.is_some_and(|due| due <= now() || !self.supervisor.is_starting()) {
+            self.agent_due = None;
+            self.dispatch(Event::Agent);
+        }
     }
 
     /// Waits for something to happen and deals with it. Returns when a shutdown has come to its end.
@@ -165,6 +179,7 @@ impl Runtime {
             self.dispatch(Event::Tick);
         }
         self.look_at_gate();
+        self.start_agent();
         self.start_late();
         self.publish();
         if self.supervisor.is_down() { self.shutdown.inspect(|_| self.close()) } else { None }
@@ -180,6 +195,7 @@ impl Runtime {
             self.gate.due(&self.facts(now)),
             self.booted.watchdog.as_ref().map(|_| self.next_pet),
             (!self.late).then_some(self.begun + LATE_LIMIT),
+            self.agent_due,
             self.reboot_at,
             (!complete).then_some(now + ASK_INTERVAL),
         ];
