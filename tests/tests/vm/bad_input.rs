@@ -15,7 +15,7 @@ fn boot(user_data: &str) -> Vm {
 #[test]
 fn a_file_that_is_not_yaml_is_refused_with_its_place() {
     let mut vm = boot("#cloud-config\nservices: [\n");
-    vm.expect(r"holdfast: config error \S+:\d+:\d+ ");
+    vm.expect(r"holdfast: config error \S+:2:11: not valid YAML");
     vm.power_off();
 }
 
@@ -49,7 +49,9 @@ fn a_program_that_does_not_exist_fails_its_service_alone() {
 
 #[test]
 fn a_container_that_exits_at_once_is_restarted_ever_more_slowly() {
-    let mut vm = boot(&format!("{GOOD}  bad: {{image: busybox, network_mode: none, command: ['false']}}\n"));
+    let mut vm = boot(&format!(
+        "{GOOD}  bad: {{image: busybox, network_mode: none, restart: always, command: ['false']}}\n"
+    ));
     let times: Vec<_> = (0..5).map(|_| vm.expect("holdfast: service bad exited exit=1")).collect();
     assert!(times[4] - times[3] > times[1] - times[0], "the waits do not grow: {times:?}");
     assert_eq!(vm.lines("holdfast: service good running").len(), 1);

@@ -17,7 +17,8 @@ services:
   web:
     image: busybox
     network_mode: host
-    command: [sh, -c, "mkdir /www && echo Holdfast > /www/index.html && exec httpd -f -p 80 -h /www"]
+    restart: always
+    command: [sh, -c, "mkdir -p /www && echo Holdfast > /www/index.html && exec httpd -f -p 80 -h /www"]
   hello:
     image: busybox
     network_mode: none
