@@ -176,6 +176,9 @@ mod tests {
         let of = |text: &str| summary("f", &config::check("f", text.as_bytes()).1);
         assert_eq!(of("#cloud-config\nhostname: a\n"), "f: valid");
         assert_eq!(of("#cloud-config\npackages: [a]\nruncmd: [a]\n"), "f: valid: 2 keys are not applicable");
-        assert_eq!(of("#cloud-config\nhostnam: a\nntp: {servers: [b]}\n"), "f: not valid: 1 error, 1 warning");
+        assert_eq!(
+            of("#cloud-config\nhostnam: a\nntp: {servers: [b]}\n"),
+            "f: not valid: 1 error, 1 warning"
+        );
     }
 }
