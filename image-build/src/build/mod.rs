@@ -33,7 +33,8 @@ use kernel::Kernel;
 use manifest::Manifest;
 
 /// What every kernel is told. `docs/architecture.md` says why.
-const CMDLINE: &str = "console=tty0 console=ttyS0 panic=5 cryptomgr.notests printk.devkmsg=on loglevel=6";
+const CMDLINE: &str =
+    "console=tty0 console=ttyS0 panic=5 cryptomgr.notests no_timer_check printk.devkmsg=on loglevel=6";
 /// Cargo's target, as `.cargo/config.toml` sets it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Our commands for the machine that builds and manages.
