@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 /// The project's directory.
 pub fn project() -> &'static Path {
@@ -31,7 +31,10 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// PID 1 with a fault built in: see `init/src/fault.rs`.
 pub fn faulty_init(feature: &str) -> PathBuf {
-    let target = workspace().join(feature);
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // A build that failed leaves nothing that another one trusts.
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = workspace().join("faults");
     let cargo = Command::new(env!("CARGO"))
         .args(["build", "--locked", "-p", "init", "--features", feature, "--target-dir"])
         .arg(&target)
@@ -39,7 +42,9 @@ pub fn faulty_init(feature: &str) -> PathBuf {
         .output()
         .expect("cargo starts");
     assert!(cargo.status.success(), "cannot build {feature}: {}", String::from_utf8_lossy(&cargo.stderr));
-    target.join("x86_64-unknown-linux-gnu/debug/init")
+    let init = target.join(feature);
+    std::fs::copy(target.join("x86_64-unknown-linux-gnu/debug/init"), &init).expect("init can be copied");
+    init
 }
 
 /// Runs `image-build` and fails with what it said.
