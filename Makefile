@@ -18,7 +18,7 @@ BUILD_PACKAGES := e2fsprogs gcc libc6-dev libelf-dev libseccomp-dev make pkg-con
 # What booting takes.
 RUN_PACKAGES := ovmf qemu-system-x86
 # What only tests take: other people's tools that read what we write.
-TEST_PACKAGES := cpio cryptsetup-bin erofs-utils genisoimage
+TEST_PACKAGES := cpio cryptsetup-bin dosfstools erofs-utils genisoimage
 
 # Artifacts carry the time of the last commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
@@ -65,7 +65,7 @@ check: ## Check format, lints, documentation and the rules of the house
 	cargo test --locked -p vm-tests --test rules
 
 bench: release ## Measure boot, memory and sizes
-	@.ci/packages $(RUN_PACKAGES)
+	@.ci/packages $(RUN_PACKAGES) python3
 	bench/run
 
 reproducible: ## Build twice from clones at two paths, and compare
