@@ -65,7 +65,7 @@ check: ## Check format, lints, documentation and the rules of the house
 	cargo test --locked -p vm-tests --test rules
 
 bench: release ## Measure boot, memory and sizes
-	@.ci/packages $(RUN_PACKAGES) python3
+	@.ci/packages $(RUN_PACKAGES) erofs-utils python3 zstd
 	bench/run
 
 reproducible: ## Build twice from clones at two paths, and compare
