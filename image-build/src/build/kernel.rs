@@ -62,7 +62,7 @@ impl Kernel {
     pub(crate) fn module_files(&self, manifest: &Manifest) -> Result<(Files, Files)> {
         let Modules { stages, demand } = &manifest.modules;
         let root = self.collect(stages, demand.initrd.iter().chain(&demand.root))?;
-        let early = stages.clone().into_iter().filter(|(stage, _)| *stage == Stage::Root).collect();
+        let early = stages.clone().into_iter().filter(|(stage, _)| *stage != Stage::Late).collect();
         Ok((root, self.collect(&early, &demand.initrd)?))
     }
 

@@ -139,6 +139,9 @@ fn try_enter(
     let device = verity::open(&data, &hashes, &root_hash).map_err(Error::Verity)?;
     verity::set_read_ahead(&device, verity::BOOT_READ_AHEAD);
     mount_root(&device)?;
+    // From here rather than from the root, where every byte of them would be hashed once more.
+    drivers.stage(Stage::State);
+    drivers.stage(Stage::Container);
     trace.reached("root-open");
 
     let passed = watchdog.map(Watchdog::pass).transpose();

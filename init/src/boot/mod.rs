@@ -17,7 +17,6 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use modules::Stage;
 use plan::paths;
 use rustix::mount::{MountFlags, mount};
 use serde::{Deserialize, Serialize};
@@ -113,14 +112,11 @@ fn prepare_host(handoff: Handoff) -> Booted {
     trace.reached("root-verified");
     crate::fault::inject();
     host::prepare();
-    let mut drivers = Drivers::open();
-    drivers.stage(Stage::State);
     let pet = || watchdog.as_ref().map(Watchdog::pet);
     pet();
-    let state = state::open(disk.as_ref(), &mut drivers, watchdog.as_ref());
+    let state = state::open(disk.as_ref(), watchdog.as_ref());
     host::after_state();
     trace.reached("state-ready");
-    drivers.stage(Stage::Container);
     if let Err(error) = trace.save() {
         console::warning(format_args!("cannot write {}: {error}", paths::BOOT_TRACE));
     }

@@ -42,6 +42,8 @@ mod status;
 const LATE_LIMIT: Duration = Duration::from_secs(3);
 /// How long the agent waits for the services of the last plan to start.
 const AGENT_LIMIT: Duration = Duration::from_secs(1);
+/// How long after that it starts: a container's program comes up in the meantime.
+const AGENT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the image may take to be given up until the machine reboots without that: the boot loader then counts
 /// its tries down as for any other failure.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(20);
@@ -149,14 +151,20 @@ impl Runtime {
             generations::last_committed(Path::new(paths::GENERATIONS), self.booted.root_hash, complain);
         if let Some(plan) = plan {
             self.dispatch(Event::Plan(plan));
+            self.agent_due = Some(now() + AGENT_LIMIT);
+        } else {
+            self.dispatch(Event::Agent);
         }
-        self.agent_due = Some(now() + AGENT_LIMIT);
-        self.start_agent();
     }
 
-    /// Starts the agent once nothing of the last plan is starting any more, so that it takes nothing from that.
+    /// Starts the agent a moment after nothing of the last plan is starting any more, so that it takes nothing from
+    /// that.
     fn start_agent(&mut self) {
-        if self.agent_due.is_some_and(|due| due <= now() || !self.supervisor.is_starting()) {
+        let soon = now() + AGENT_PAUSE;
+        if self.agent_due.is_some_and(|due| soon < due) && !self.supervisor.is_starting() {
+            self.agent_due = Some(soon);
+        }
+        if self.agent_due.is_some_and(|due| due <= now()) {
             self.agent_due = None;
             self.dispatch(Event::Agent);
         }
@@ -397,7 +405,7 @@ impl Runtime {
     fn start_late(&mut self) {
         let (_, agent_ready) = self.supervisor.agent_since();
         let configured = agent_ready || self.supervisor.generation().is_some();
-        let settled = configured && !self.supervisor.is_starting();
+        let settled = configured && self.agent_due.is_none() && !self.supervisor.is_starting();
         if !self.late && (settled || self.begun + LATE_LIMIT <= now()) {
             self.late = true;
             let children = late::start(&self.booted);

@@ -68,13 +68,13 @@ pub(crate) enum Error {
 }
 
 /// Mounts `/var`, from disk if that is possible at all.
-pub(crate) fn open(disk: Option<&BootDisk>, drivers: &mut Drivers, watchdog: Option<&Watchdog>) -> State {
+pub(crate) fn open(disk: Option<&BootDisk>, watchdog: Option<&Watchdog>) -> State {
     match find_or_make(disk).and_then(|partition| check::mount(&partition, watchdog)) {
         Ok(()) => State::Disk,
         Err(error) => {
             let reason = console::chain(&error);
             console::warning(format_args!("state is in memory and lost at the next boot: {reason}"));
-            drivers.load(&["loop"]);
+            Drivers::open().load(&["loop"]);
             if let Err(error) = in_memory() {
                 console::warning(format_args!("no quotas on {}: {}", paths::STATE, console::chain(&error)));
                 plain_memory();
