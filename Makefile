@@ -35,7 +35,7 @@ deps: ## Install what building, booting and testing take
 # Binaries carry no path of the machine that built them: neither Rust's nor C's.
 release:
 	@.ci/packages $(BUILD_PACKAGES)
-	flags=(-C target-feature=+crt-static)
+	flags=(-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs)
 	for prefix in $(CURDIR)=/holdfast "$${CARGO_HOME:-$$HOME/.cargo}=/cargo" "$$(rustc --print sysroot)=/rust"; do
 		flags+=("--remap-path-prefix=$$prefix")
 		CFLAGS="$${CFLAGS:-} -ffile-prefix-map=$$prefix"

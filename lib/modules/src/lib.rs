@@ -74,7 +74,9 @@ impl Index {
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,
-        ([b'*', rest @ ..], _) => (0..=text.len()).any(|skip| text.get(skip..).is_some_and(|t| matches(rest, t))),
+        ([b'*', rest @ ..], _) => {
+            (0..=text.len()).any(|skip| text.get(skip..).is_some_and(|t| matches(rest, t)))
+        }
         ([b'?', rest @ ..], [_, t @ ..]) => matches(rest, t),
         ([b'[', rest @ ..], [c, t @ ..]) => {
             let Some(end) = rest.iter().position(|b| *b == b']') else { return false };
