@@ -73,9 +73,9 @@ fn a_service_of_the_last_plan_runs_when_the_agent_cannot_start() {
     vm.expect("counter: this is boot 1");
     vm.power_off();
 
-    let broken = Recipe::named("broken-agent").broken("holdfastd").build();
-    disk.install("a", &broken, 0);
+    let broken = Recipe::named("broken-agent").version("0.2.0").broken("holdfastd").build();
+    disk.install("b", &broken, 0);
     let mut vm = Vm::disk(broken).on(&disk).user_data(COUNTER).boot();
-    vm.expect("counter: this is boot 2");
+    vm.expect_all(&["holdfast: agent cannot be started", "counter: this is boot 2"]);
     vm.power_off();
 }
