@@ -99,7 +99,7 @@ fn early_mounts() -> io::Result<()> {
 ///
 /// - Nothing here can fail the boot: what does not work is said, and what does not need it runs.
 /// - `/etc`, `/tmp` and `/run` are in memory and made anew; `/var` is the state, on disk if that is possible at all.
-/// - Before the first container only what it needs is loaded and done; [`late`] has the rest.
+/// - Before the first container only what it needs is loaded and done; [`crate::late`] has the rest.
 fn prepare_host(handoff: Handoff) -> Booted {
     let Handoff { root_hash, disk, watchdog, mut trace } = handoff;
     let watchdog = watchdog.and_then(|passed| {
