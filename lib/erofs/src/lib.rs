@@ -1,6 +1,6 @@
 //! Writes uncompressed EROFS images with blocks of 4 KiB, for Linux 6.12 and later.
 //!
-//! Two ways in: [`Writer`] takes a tree path by path (the OS root), [`layer`] takes the tar stream of one OCI image
+//! Two ways in: [`Writer`] takes a tree path by path (the OS root), [`layer()`] takes the tar stream of one OCI image
 //! layer and makes what overlayfs wants to see of it. Both write file data once, as it comes, and never hold a whole
 //! file in memory; inodes and directories follow after the data when everything is known. The same input gives the
 //! same bytes.

@@ -34,7 +34,7 @@ pub struct Machine {
     pub timezone: Option<String>,
     /// Time servers; absent: the release's.
     pub ntp: Option<Ntp>,
-    /// Keys that may log in, by user. Those without a user belong to [`users::DEFAULT_USER`].
+    /// Keys that may log in, by user. Those without a user belong to the default user.
     pub keys: Vec<(String, String)>,
     /// Whether the keys of the meta-data may log in, too.
     pub allow_meta_data_keys: Option<bool>,
