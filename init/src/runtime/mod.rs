@@ -102,8 +102,8 @@ struct Runtime {
     ending: BTreeMap<Id, File>,
     status: status::Publisher,
     next_pet: Duration,
-    /// When the agent starts at the latest; none when it has been started.
-    agent_due: Option<Duration>,
+    /// When the agent starts at the latest.
+    agent_due: Duration,
     late: bool,
     reboot_at: Option<Duration>,
     shutdown: Option<Kind>,
@@ -134,7 +134,7 @@ impl Runtime {
             ending: BTreeMap::new(),
             status: status::Publisher::default(),
             next_pet: Duration::ZERO,
-            agent_due: None,
+            agent_due: now,
             late: false,
             reboot_at: None,
             shutdown: None,
@@ -151,23 +151,28 @@ impl Runtime {
             generations::last_committed(Path::new(paths::GENERATIONS), self.booted.root_hash, complain);
         if let Some(plan) = plan {
             self.dispatch(Event::Plan(plan));
-            self.agent_due = Some(now() + AGENT_LIMIT);
-        } else {
-            self.dispatch(Event::Agent);
+            self.agent_due = now() + AGENT_LIMIT;
         }
+        self.start_agent();
     }
 
     /// Starts the agent a moment after nothing of the last plan is starting any more, so that it takes nothing from
     /// that.
     fn start_agent(&mut self) {
-        let soon = now() + AGENT_PAUSE;
-        if self.agent_due.is_some_and(|due| soon < due) && !self.supervisor.is_starting() {
-            self.agent_due = Some(soon);
+        if !self.lacks_agent() {
+            return;
         }
-        if self.agent_due.is_some_and(|due| due <= now()) {
-            self.agent_due = None;
+        let soon = now() + AGENT_PAUSE;
+        if soon < self.agent_due && !self.supervisor.is_starting() {
+            self.agent_due = soon;
+        }
+        if self.agent_due <= now() {
             self.dispatch(Event::Agent);
         }
+    }
+
+    fn lacks_agent(&self) -> bool {
+        self.shutdown.is_none() && !self.supervisor.has_agent()
     }
 
     /// Waits for something to happen and deals with it. Returns when a shutdown has come to its end.
@@ -203,7 +208,7 @@ impl Runtime {
             self.gate.due(&self.facts(now)),
             self.booted.watchdog.as_ref().map(|_| self.next_pet),
             (!self.late).then_some(self.begun + LATE_LIMIT),
-            self.agent_due,
+            self.lacks_agent().then_some(self.agent_due),
             self.reboot_at,
             (!complete).then_some(now + ASK_INTERVAL),
         ];
@@ -405,7 +410,7 @@ impl Runtime {
     fn start_late(&mut self) {
         let (_, agent_ready) = self.supervisor.agent_since();
         let configured = agent_ready || self.supervisor.generation().is_some();
-        let settled = configured && self.agent_due.is_none() && !self.supervisor.is_starting();
+        let settled = configured && !self.lacks_agent() && !self.supervisor.is_starting();
         if !self.late && (settled || self.begun + LATE_LIMIT <= now()) {
             self.late = true;
             let children = late::start(&self.booted);

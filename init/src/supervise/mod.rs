@@ -225,6 +225,11 @@ impl Supervisor {
         failed.map(|unit| unit.since).min()
     }
 
+    /// Whether the agent has ever been asked for.
+    pub(crate) fn has_agent(&self) -> bool {
+        self.units.contains_key(&Id::Agent)
+    }
+
     /// Since when the agent is there: its process, and its word that it is ready.
     pub(crate) fn agent_since(&self) -> (Option<Duration>, bool) {
         match self.units.get(&Id::Agent) {
