@@ -66,7 +66,7 @@ fn a_killed_container_is_restarted() {
 #[test]
 fn killing_everything_leaves_pid_1_which_starts_everything_again() {
     // A shim that dies is always replaced, the killer's as well: it kills once.
-    let command = "[ -e /done ] && exit 0; sleep 8; touch /done; echo now; kill -9 -1";
+    let command = "[ -e /done ] && exit 0; sleep 8; touch /done; echo now; sleep 1; kill -9 -1";
     let mut vm = Vm::direct(Build::standard()).user_data(&with_killer(command)).boot();
     vm.expect("killer: now");
     vm.expect_all(&[
