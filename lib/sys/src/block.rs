@@ -8,7 +8,6 @@ use std::ops::Range;
 use crate::ioctl;
 
 // From linux/fs.h and linux/blkpg.h.
-const BLKRRPART: u64 = 0x125f;
 const BLKGETSIZE64: u64 = 0x8008_1272;
 const BLKDISCARD: u64 = 0x1277;
 const BLKZEROOUT: u64 = 0x127f;
@@ -22,13 +21,6 @@ pub fn size(device: &File) -> io::Result<u64> {
     // SAFETY: BLKGETSIZE64 writes one u64.
     unsafe { ioctl::with(device, BLKGETSIZE64, &mut bytes) }?;
     Ok(bytes)
-}
-
-/// Reads the partition table again. Fails while a partition is in use.
-pub fn reread_partitions(device: &File) -> io::Result<()> {
-    // SAFETY: BLKRRPART takes no argument.
-    unsafe { ioctl::plain(device, BLKRRPART, 0) }?;
-    Ok(())
 }
 
 /// Tells the device that these bytes are no longer needed. What is read there afterwards is not defined.
