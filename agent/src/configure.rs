@@ -104,7 +104,7 @@ fn accept(host: &Host, generations: &Generations, found: &Found) -> Judged {
                 Some(new)
             }
             Err(error) => {
-                let problem = Problem::error(&found.name, None, "", console::chain(&error).to_string());
+                let problem = Problem::error(&found.name, None, "", console::chain(&error));
                 say(std::slice::from_ref(&problem));
                 problems.push(problem);
                 None

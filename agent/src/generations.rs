@@ -352,7 +352,7 @@ mod tests {
         // A file stands where the new generation's directory must be made.
         fs::write(node.directory.path().join("generations/new"), "").unwrap();
         let error = commit(&node, "#cloud-config\n", "ab").unwrap_err();
-        assert!(crate::console::chain(&error).to_string().contains("generations/new"), "{error:?}");
+        assert!(crate::console::chain(&error).contains("generations/new"), "{error:?}");
         assert_eq!(node.generations.current("ab").unwrap().unwrap().record.number, 1);
     }
 

@@ -9,7 +9,6 @@
 //! * meanwhile, in a thread of its own: an address on the first link, and its renewal (`network`)
 
 mod configure;
-mod console;
 mod drivers;
 mod file;
 mod generations;
@@ -24,6 +23,7 @@ use std::time::Duration;
 
 use host::Host;
 use sd_notify::NotifyState;
+use sys::console;
 
 /// How often PID 1 hears that the agent lives, when it names no interval.
 const HEARTBEAT: Duration = Duration::from_secs(10);

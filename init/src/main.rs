@@ -11,7 +11,6 @@
 )]
 
 mod boot;
-mod console;
 mod fault;
 mod gate;
 mod grow;
@@ -28,6 +27,7 @@ mod trace;
 mod watchdog;
 
 use std::process::ExitCode;
+use sys::console;
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {

@@ -61,7 +61,7 @@ fn read(device: &Path, file_system: &FileSystem) -> Found {
     let name = device.file_name().unwrap_or_else(|| OsStr::new("disk")).to_string_lossy().into_owned();
     let source = format!("{name}/user-data");
     mounted(device, file_system.kind).and_then(|seed| collect(&seed.0, &name)).unwrap_or_else(|error| {
-        let problem = Problem::error(&source, None, "", console::chain(&error).to_string());
+        let problem = Problem::error(&source, None, "", console::chain(&error));
         Found { name: source, problems: vec![problem], ..Found::default() }
     })
 }
