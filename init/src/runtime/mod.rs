@@ -95,7 +95,7 @@ struct Runtime {
     socket: Option<notify::Socket>,
     /// Where programs complain; PID 1's own standard streams lead nowhere.
     complaints: Option<File>,
-    buttons: Vec<File>,
+    buttons: power::Buttons,
     running: BTreeMap<Id, Child>,
     helpers: BTreeMap<i32, Helper>,
     /// Cgroups that were killed and are not empty yet, by their `cgroup.events`.
@@ -128,7 +128,7 @@ impl Runtime {
             signals: signals.map_err(|error| report("listen to signals", error)).ok(),
             socket: socket.map_err(|error| report("make the notify socket", error)).ok(),
             complaints: File::options().write(true).open("/dev/kmsg").ok(),
-            buttons: Vec::new(),
+            buttons: power::Buttons::default(),
             running: BTreeMap::new(),
             helpers: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -214,7 +214,7 @@ impl Runtime {
         ];
         let wait = due.into_iter().flatten().min().map(|due| due.saturating_sub(now));
         let limit = wait.and_then(|wait| Timespec::try_from(wait).ok());
-        let readable = sources.into_iter().flatten().chain(self.buttons.iter().map(AsFd::as_fd));
+        let readable = sources.into_iter().flatten().chain(self.buttons.fds());
         let mut fds: Vec<PollFd<'_>> =
             readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         fds.extend(self.ending.values().map(|events| PollFd::new(events, PollFlags::PRI)));
@@ -304,13 +304,7 @@ impl Runtime {
     }
 
     fn look_at_buttons(&mut self) {
-        let mut pressed = false;
-        self.buttons.retain(|button| {
-            let state = power::was_pressed(button);
-            pressed |= state == Some(true);
-            state.is_some()
-        });
-        if pressed {
+        if self.buttons.were_pressed() {
             self.request(Kind::PowerOff, "the power button");
         }
     }
@@ -421,9 +415,7 @@ impl Runtime {
     fn helper_ended(&mut self, helper: Helper, exit: Exit) {
         match helper {
             Helper::Late => {
-                if self.buttons.is_empty() {
-                    self.buttons = power::open_buttons();
-                }
+                self.buttons.look();
                 // The variables' driver comes with one of them; a look before it is there would find nothing.
                 let last = !self.helpers.values().any(|helper| *helper == Helper::Late);
                 if last && self.gate.counted().is_none() {

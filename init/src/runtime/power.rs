@@ -1,7 +1,10 @@
 //! The power button: an input device with the key `KEY_POWER`.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -14,23 +17,46 @@ const KEY_POWER: u16 = 116;
 /// Size of `struct input_event` on a 64-bit machine: a time of two 64-bit words, type, code, value.
 const INPUT_EVENT: usize = 24;
 
-/// Opens every device that has a power button; none is no error.
-pub(super) fn open_buttons() -> Vec<File> {
-    let devices = fs::read_dir("/sys/class/input").into_iter().flatten().flatten();
-    let mut buttons = Vec::new();
-    for device in devices {
-        let keys = fs::read_to_string(device.path().join("device/capabilities/key")).unwrap_or_default();
-        if has_key(&keys, KEY_POWER) {
-            let node = Path::new("/dev/input").join(device.file_name());
-            let flags = OFlags::NONBLOCK.bits().cast_signed();
-            buttons.extend(File::options().read(true).custom_flags(flags).open(node));
+/// The devices that have a power button, by name. A keyboard may be one of them.
+#[derive(Debug, Default)]
+pub(super) struct Buttons {
+    open: BTreeMap<OsString, File>,
+}
+
+impl Buttons {
+    /// Opens those that are there and not yet open: devices come up one by one while drivers are loaded.
+    pub(super) fn look(&mut self) {
+        let devices = fs::read_dir("/sys/class/input").into_iter().flatten().flatten();
+        for device in devices {
+            let keys = fs::read_to_string(device.path().join("device/capabilities/key")).unwrap_or_default();
+            if !self.open.contains_key(&device.file_name()) && has_key(&keys, KEY_POWER) {
+                let node = Path::new("/dev/input").join(device.file_name());
+                let flags = OFlags::NONBLOCK.bits().cast_signed();
+                let button = File::options().read(true).custom_flags(flags).open(node);
+                self.open.extend(button.ok().map(|button| (device.file_name(), button)));
+            }
         }
     }
-    buttons
+
+    /// Whether one was pressed since the last time. A device that is gone is forgotten.
+    pub(super) fn were_pressed(&mut self) -> bool {
+        let mut pressed = false;
+        self.open.retain(|_, button| {
+            let state = was_pressed(button);
+            pressed |= state == Some(true);
+            state.is_some()
+        });
+        pressed
+    }
+
+    /// What becomes readable when one is pressed.
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.open.values().map(AsFd::as_fd)
+    }
 }
 
 /// Whether the button was pressed. None: the device is gone.
-pub(super) fn was_pressed(mut button: &File) -> Option<bool> {
+fn was_pressed(mut button: &File) -> Option<bool> {
     let mut events = [0; 64 * INPUT_EVENT];
     let read = match button.read(&mut events) {
         Ok(read) => read,
