@@ -50,6 +50,39 @@ pub(super) enum Boot {
     Kernel { kernel: PathBuf, initrd: PathBuf, cmdline: String },
 }
 
+/// What the machine's links lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    /// It has none.
+    None,
+    /// QEMU's own network, with ports of the host that lead into it.
+    User(Vec<PortForward>),
+    /// One link for each of these tap devices.
+    Taps(Vec<Tap>),
+}
+
+/// A tap device of the host, and the hardware address of the guest's link to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tap {
+    name: String,
+    /// As QEMU writes it; absent: QEMU's own, which begin at the same address in every guest.
+    address: Option<String>,
+}
+
+impl FromStr for Tap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) = text.split_once(',').map_or((text, None), |(name, mac)| (name, Some(mac)));
+        let is_byte = |byte: &str| byte.len() == 2 && u8::from_str_radix(byte, 16).is_ok();
+        let valid = address.is_none_or(|mac| mac.split(':').count() == 6 && mac.split(':').all(is_byte));
+        if name.is_empty() || !valid {
+            return Err("expected NAME or NAME,MAC, as in tap0,52:54:00:00:00:01".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), address: address.map(str::to_owned) })
+    }
+}
+
 /// One machine.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
@@ -60,8 +93,9 @@ pub(super) struct Machine {
     pub(super) cpus: u32,
     /// Raw images, in the order the guest sees them.
     pub(super) drives: Vec<PathBuf>,
-    pub(super) network: bool,
-    pub(super) ports: Vec<PortForward>,
+    pub(super) network: Network,
+    /// Arguments of `-smbios`.
+    pub(super) smbios: Vec<String>,
     /// Whether a reboot boots again; otherwise it ends QEMU.
     pub(super) reboots: bool,
 }
@@ -93,13 +127,33 @@ impl Machine {
             };
             qemu.args(["-device", &format!("virtio-blk-pci,drive=drive{number}{order}")]);
         }
-        if self.network {
-            let forward = |p: &PortForward| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", p.host, p.guest);
-            let forwards: String = self.ports.iter().map(forward).collect();
-            qemu.args(["-netdev", &format!("user,id=net0{forwards}")]);
-            qemu.args(["-device", "virtio-net-pci,netdev=net0,romfile="]);
+        for fields in &self.smbios {
+            qemu.args(["-smbios", fields]);
         }
+        self.add_network(&mut qemu);
         qemu
+    }
+
+    fn add_network(&self, qemu: &mut Command) {
+        let mut link = |number: usize, backend: String, address: Option<&String>| {
+            let address = address.map(|mac| format!(",mac={mac}")).unwrap_or_default();
+            qemu.args(["-netdev", &backend]);
+            qemu.args(["-device", &format!("virtio-net-pci,netdev=net{number}{address},romfile=")]);
+        };
+        match &self.network {
+            Network::None => {}
+            Network::User(ports) => {
+                let forward = |p: &PortForward| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", p.host, p.guest);
+                let forwards: String = ports.iter().map(forward).collect();
+                link(0, format!("user,id=net0{forwards}"), None);
+            }
+            Network::Taps(taps) => {
+                for (number, Tap { name, address }) in taps.iter().enumerate() {
+                    let backend = format!("tap,id=net{number},ifname={name},script=no,downscript=no");
+                    link(number, backend, address.as_ref());
+                }
+            }
+        }
     }
 
     fn add_boot(&self, qemu: &mut Command) {
@@ -154,8 +208,8 @@ mod tests {
             memory: 512,
             cpus: 1,
             drives: vec!["a,b.raw".into()],
-            network: true,
-            ports: vec![PortForward { host: 8080, guest: 80 }],
+            network: Network::User(vec![PortForward { host: 8080, guest: 80 }]),
+            smbios: Vec::new(),
             reboots: true,
         }
     }
@@ -169,6 +223,18 @@ mod tests {
         assert!(words(&machine()).contains(&"user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80".to_owned()));
         assert!("80".parse::<PortForward>().is_err());
         assert!("8080:http".parse::<PortForward>().is_err());
+    }
+
+    #[test]
+    fn each_tap_device_is_a_link() {
+        let tap = |text: &str| text.parse::<Tap>().expect("a tap device");
+        let taps = vec![tap("t0"), tap("t1,52:54:00:00:00:07")];
+        let words = words(&Machine { network: Network::Taps(taps), ..machine() });
+        assert!(words.contains(&"tap,id=net0,ifname=t0,script=no,downscript=no".to_owned()));
+        assert!(words.contains(&"virtio-net-pci,netdev=net1,mac=52:54:00:00:00:07,romfile=".to_owned()));
+        for text in ["", ",52:54:00:00:00:07", "t0,52:54", "t0,52:54:00:00:00:7x"] {
+            assert!(text.parse::<Tap>().is_err(), "{text}");
+        }
     }
 
     #[test]

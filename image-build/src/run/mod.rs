@@ -18,7 +18,7 @@ mod machine;
 mod seed;
 
 use console::Outcome;
-use machine::{Boot, Firmware, Machine, PortForward};
+use machine::{Boot, Firmware, Machine, Network, PortForward, Tap};
 
 /// Arguments of `run`.
 ///
@@ -70,6 +70,12 @@ pub(crate) struct Args {
     /// Attach no network
     #[arg(long, conflicts_with = "ports")]
     no_network: bool,
+    /// Plug a link of the guest into this tap device of the host, instead of QEMU's own network
+    #[arg(long = "tap", value_name = "NAME[,MAC]", conflicts_with_all = ["ports", "no_network"])]
+    taps: Vec<Tap>,
+    /// Let the firmware say this of the machine (an argument of QEMU's -smbios)
+    #[arg(long, value_name = "FIELDS")]
+    smbios: Vec<String>,
     /// Attach one more raw disk
     #[arg(long = "drive", value_name = "FILE")]
     drives: Vec<PathBuf>,
@@ -169,8 +175,12 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
         memory: args.memory,
         cpus: args.cpus,
         drives,
-        network: !args.no_network,
-        ports: args.ports.clone(),
+        network: match args.taps.as_slice() {
+            [] if args.no_network => Network::None,
+            [] => Network::User(args.ports.clone()),
+            taps => Network::Taps(taps.to_vec()),
+        },
+        smbios: args.smbios.clone(),
         reboots: !args.no_reboot,
     })
 }
