@@ -11,10 +11,10 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the project")
 }
 
-/// `target/<triple>`, above this test's executable.
+/// Cargo's directory for what it builds for the node: `target/<triple>`.
 fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has an executable");
-    test.ancestors().nth(3).expect("target/<triple>/<profile>/deps/<test>").to_owned()
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| project().join("target"), PathBuf::from);
+    target.join("x86_64-unknown-linux-gnu")
 }
 
 /// Where tests leave things: `target/vm-tests`.

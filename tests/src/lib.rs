@@ -14,8 +14,12 @@
 mod build;
 mod console;
 mod disk;
+mod lan;
+mod server;
 mod vm;
 
 pub use build::{Build, Recipe, binary, faulty_init, project};
 pub use disk::Disk;
+pub use lan::{BRIDGE, Lan, Process};
+pub use server::{Request, Response, Server};
 pub use vm::{Page, Vm, VmBuilder};

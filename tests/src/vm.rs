@@ -13,6 +13,7 @@ use regex::Regex;
 use crate::build::{Build, binary, workspace};
 use crate::console::{Console, Missing};
 use crate::disk::Disk;
+use crate::lan::Lan;
 
 /// How long a sentence waits for what it expects: an emulated guest on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -40,6 +41,7 @@ pub struct VmBuilder {
     args: Vec<String>,
     user_data: Option<String>,
     ports: Vec<u16>,
+    lan: Option<Lan>,
 }
 
 /// A running machine. It ends with this value.
@@ -74,7 +76,8 @@ impl Vm {
 impl VmBuilder {
     fn new(mode: &str, build: &Build) -> Self {
         let args = [mode, "--out", &build.out().display().to_string(), "--accel", accelerator(build)];
-        Self { args: args.map(str::to_owned).to_vec(), user_data: None, ports: Vec::new() }.memory(512)
+        Self { args: args.map(str::to_owned).to_vec(), user_data: None, ports: Vec::new(), lan: None }
+            .memory(512)
     }
 
     fn args(mut self, args: &[&str]) -> Self {
@@ -127,6 +130,24 @@ impl VmBuilder {
         self.args(&["--no-network"])
     }
 
+    /// A link on the bridge of `lan` instead of the usual network; once more for one more link. Links of one `lan`
+    /// have the hardware addresses 52:54:00:00:00:00, :01 and so on.
+    pub fn on_lan(mut self, lan: &Lan) -> Self {
+        self.lan = Some(lan.clone());
+        let (tap, address) = lan.tap();
+        self.args(&["--tap", &format!("{tap},{address}")])
+    }
+
+    /// What its firmware tells of the machine: an argument of QEMU's `-smbios`, such as `type=1,serial=x`.
+    pub fn smbios(self, fields: &str) -> Self {
+        self.args(&["--smbios", fields])
+    }
+
+    /// One more disk, which it may write to.
+    pub fn drive(self, image: &std::path::Path) -> Self {
+        self.args(&["--drive", &image.display().to_string()])
+    }
+
     /// More for the kernel command line.
     pub fn append(self, text: &str) -> Self {
         self.args(&[&format!("--append={text}")])
@@ -156,8 +177,12 @@ impl VmBuilder {
         for (guest, host) in &ports {
             command.args(["--port", &format!("{host}:{guest}")]);
         }
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("image-build starts");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = match &self.lan {
+            Some(lan) => lan.inside(move || command.spawn()),
+            None => command.spawn(),
+        };
+        let mut child = child.expect("image-build starts");
         let console = Console::follow(child.stdout.take().expect("its output is a pipe"));
         Vm { child, console, next: 0, ports, serial, _turn: turn }
     }
