@@ -8,7 +8,7 @@
 //! - what may not answer (disks beyond a small read, firmware, the ESP) is done by a child.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,7 +25,7 @@ use sys::process::{Child, Exit, Spawn, spawn};
 use sys::signals::{SIGCHLD, SIGINT, SIGPWR, SIGTERM, SignalFd};
 
 use crate::boot::Booted;
-use crate::gate::{self, Change, Gate, esp};
+use crate::gate::{self, Gate, esp};
 use crate::recorder::FlightRecorder;
 use crate::shutdown::Kind;
 use crate::supervise::{Action, Event, Id, Supervisor, WATCHDOG_LIMIT};
@@ -37,6 +37,7 @@ mod generations;
 mod notify;
 mod power;
 mod status;
+mod trial;
 
 /// How long what can wait waits for a plan whose services could be started before it.
 const LATE_LIMIT: Duration = Duration::from_secs(3);
@@ -44,9 +45,6 @@ const LATE_LIMIT: Duration = Duration::from_secs(3);
 const AGENT_LIMIT: Duration = Duration::from_secs(1);
 /// How long after that it starts: a container's program comes up in the meantime.
 const AGENT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the image may take to be given up until the machine reboots without that: the boot loader then counts
-/// its tries down as for any other failure.
-const GIVE_UP_LIMIT: Duration = Duration::from_secs(20);
 /// The longest wait when a source of events could not be made and has to be asked instead.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// Datagrams that are read in one turn, so that a flood of them holds up nothing else.
@@ -438,62 +436,6 @@ impl Runtime {
             },
             Helper::GiveUp => self.reboot_at = Some(now()),
         }
-    }
-
-    fn facts(&self, now: Duration) -> gate::Facts {
-        gate::Facts {
-            now,
-            settings: self.supervisor.gate(),
-            steady_since: self.supervisor.steady_since(),
-            failed_since: self.supervisor.failed_since(),
-            agent: self.supervisor.agent_since(),
-        }
-    }
-
-    fn look_at_gate(&mut self) {
-        if self.shutdown.is_none() {
-            let slots = self.recorder.slots().zip(self.booted.disk.as_ref().map(|disk| disk.slot));
-            match self.gate.judge(&self.facts(now()), slots) {
-                None => {}
-                Some(Change::Passed) => self.bless(),
-                Some(Change::Missed) => {
-                    self.missed("this boot is no trial of a new version: it goes on");
-                    self.recorder.forgive();
-                }
-                Some(Change::FallBack) => self.fall_back(),
-            }
-        }
-        if self.reboot_at.is_some_and(|at| at <= now()) {
-            self.reboot_at = None;
-            self.begin_shutdown(Kind::Reboot);
-        }
-    }
-
-    fn bless(&mut self) {
-        self.status.changed();
-        self.recorder.note("the gate is reached");
-        let Some(disk) = self.booted.disk.clone() else { return };
-        let slot = OsString::from(disk.slot.to_string());
-        let args = [slot, disk.recorder.unwrap_or_default().into(), disk.esp.unwrap_or_default().into()];
-        let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-        self.help(Helper::Bless, esp::BLESS, &args);
-    }
-
-    /// Says why the gate was missed, and what follows.
-    fn missed(&mut self, consequence: &str) {
-        let services = self.supervisor.not_steady();
-        let why = if services.is_empty() { "the agent does not run".to_owned() } else { services };
-        self.say(Level::Error, &format!("this boot is not good: {why}; {consequence}"));
-        self.status.changed();
-    }
-
-    /// Makes the boot loader choose the other slot, and reboots. The boot stays counted as failed.
-    fn fall_back(&mut self) {
-        self.missed("going back to the other version");
-        self.milestone("fallback");
-        let esp = self.booted.disk.as_ref().and_then(|disk| disk.esp.clone()).unwrap_or_default();
-        let started = self.help(Helper::GiveUp, esp::GIVE_UP, &[esp.as_os_str()]);
-        self.reboot_at = Some(if started { now() + GIVE_UP_LIMIT } else { now() });
     }
 
     /// Somebody asks for the end of this boot.
