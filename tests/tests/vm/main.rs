@@ -4,6 +4,7 @@ mod bad_input;
 mod boot;
 mod corruption;
 mod kill;
+mod many;
 mod network;
 mod seed;
 mod state;
