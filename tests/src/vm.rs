@@ -255,7 +255,7 @@ impl Vm {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.monitor("system_powerdown");
-            if let Some(status) = self.wait(Duration::from_secs(10)) {
+            if let Some(status) = self.wait(Duration::from_secs(2)) {
                 assert!(status.success(), "the machine did not power off but ended with {status}");
                 return;
             }
