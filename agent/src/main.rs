@@ -13,6 +13,7 @@ mod drivers;
 mod file;
 mod generations;
 mod host;
+mod http;
 mod identity;
 mod network;
 mod planner;
