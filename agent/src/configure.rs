@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::generations::{Generation, Generations, Input};
 use crate::host::Host;
+use crate::network::Network;
 use crate::planner::{Wanted, draft};
 use crate::source::{self, Found};
 use crate::{console, file, identity, tell};
@@ -37,8 +38,9 @@ struct Judged {
 
 /// Finds the configuration, makes it run, and says what it did. A configuration that is rejected, or none at all,
 /// leaves the last good one running.
-pub(crate) fn configure(host: &Host) {
+pub(crate) fn configure(host: &Host, network: &Network) {
     let generations = Generations::of_node();
+    network.apply(None);
     let found = source::detect(&host.cmdline);
     let judged = found.as_ref().map(|found| accept(host, &generations, found));
     let (problems, accepted) = judged.map_or((Vec::new(), None), |judged| (judged.problems, judged.accepted));

@@ -37,8 +37,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    network::start();
-    configure::configure(&host);
+    let network = network::start();
+    configure::configure(&host, &network);
     tell(&[NotifyState::Ready]);
     let interval = sd_notify::watchdog_enabled().map_or(HEARTBEAT, |limit| limit / 3);
     loop {

