@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod difference;
 pub mod paths;
+
+pub use difference::{Change, difference};
 
 /// The name of a service: what compose calls the key below `services`.
 ///
