@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use config::{Problem, Severity};
-use plan::paths;
+use config::{Config, Judge, Problem, Severity};
+use plan::{Change, paths};
 use sd_notify::NotifyState;
 use serde::Serialize;
 
@@ -22,6 +22,7 @@ const HOSTNAME: &str = "holdfast";
 struct Status<'a> {
     /// Where it is from; absent when there is none.
     source: Option<&'a str>,
+    datasource: Option<&'a str>,
     /// Whether it was accepted.
     valid: bool,
     /// The generation that runs.
@@ -29,11 +30,13 @@ struct Status<'a> {
     problems: &'a [Problem],
 }
 
-/// What became of one configuration.
-struct Judged {
-    problems: Vec<Problem>,
-    /// What runs now, unless it was rejected.
-    accepted: Option<Generation>,
+/// A configuration that is in force.
+#[derive(Debug)]
+struct Running {
+    /// None for what is made of meta-data alone.
+    generation: Option<Generation>,
+    found: Found,
+    config: Config,
 }
 
 /// Finds the configuration, makes it run, and says what it did. A configuration that is rejected, or none at all,
@@ -42,114 +45,181 @@ pub(crate) fn configure(host: &Host, network: &Network) {
     let generations = Generations::of_node();
     network.apply(None);
     let found = source::detect(&host.cmdline);
-    let judged = found.as_ref().map(|found| accept(host, &generations, found));
-    let (problems, accepted) = judged.map_or((Vec::new(), None), |judged| (judged.problems, judged.accepted));
+    let mut problems = Vec::new();
+    let accepted = found.as_ref().and_then(|found| accept(host, &generations, found, &mut problems));
     let valid = accepted.is_some();
-    let running = accepted.or_else(|| keep_last(host, &generations, found.is_some()));
+    let running = accepted.or_else(|| keep_last(host, &generations, found.as_ref()));
 
-    let source = found.as_ref().map(|found| found.name.as_str());
-    let generation = running.as_ref().map(|generation| generation.record.number);
-    publish(&Status { source, valid, generation, problems: &problems });
-    if let Some(running) = &running {
-        identity::set_hostname(&running.plan.hostname);
-        tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={}", running.record.number))]);
+    let generation = running.as_ref().and_then(|running| running.generation.as_ref());
+    publish(&Status {
+        source: found.as_ref().map(|found| found.name.as_str()),
+        datasource: found.as_ref().map(|found| found.datasource.name()),
+        valid,
+        generation: generation.map(|generation| generation.record.number),
+        problems: &problems,
+    });
+    let Some(running) = &running else { return };
+    identity::set_hostname(&hostname(&running.config, &running.found));
+    let keys: Vec<_> =
+        running.config.keys(&running.found.meta).into_iter().map(|(_, key)| key.to_owned()).collect();
+    identity::keep_keys(&keys);
+    if let Some(generation) = generation {
+        tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={}", generation.record.number))]);
         if let Err(error) = generations.prune() {
             console::warning(console::chain(&error));
         }
     }
 }
 
-/// Judges one configuration and makes it the current generation, with its problems on the console.
-fn accept(host: &Host, generations: &Generations, found: &Found) -> Judged {
-    let (desired, problems) = config::check(&found.name, &found.user_data);
-    let mut problems = [found.problems.clone(), problems].concat();
-    let fit = found.problems.iter().all(|problem| problem.severity != Severity::Error);
-    let Some(desired) = desired.filter(|_| fit) else {
-        say(&problems);
-        return Judged { problems, accepted: None };
-    };
+/// The kernel's name of the node.
+fn hostname(config: &Config, found: &Found) -> String {
+    let given = config.machine.hostname.kernel(found.meta.local_fqdn.as_deref());
+    given.unwrap_or_else(|| HOSTNAME.to_owned())
+}
 
-    let local_hostname = found.meta.local_hostname.as_deref();
+/// Judges one configuration and makes it the current generation, with its problems on the console.
+fn accept(
+    host: &Host,
+    generations: &Generations,
+    found: &Found,
+    problems: &mut Vec<Problem>,
+) -> Option<Running> {
+    problems.extend_from_slice(&found.problems);
+    let fit = found.problems.iter().all(|problem| problem.severity != Severity::Error);
+    let outcome = config::judge(&judged(found), Judge::Node);
+    problems.extend(outcome.problems);
+    let (Some(config), Some(desired), true) = (outcome.config, outcome.desired, fit) else {
+        say(problems);
+        return None;
+    };
     let wanted = Wanted {
         desired: &desired,
         source: &found.name,
-        hostname: desired.hostname.as_deref().or(local_hostname).unwrap_or(HOSTNAME),
+        hostname: &hostname(&config, found),
         os_version: &host.os_version,
         images: &host.images,
         seccomp: &host.seccomp,
     };
     let drafted = draft(&wanted).map_err(|more| problems.extend(more)).ok();
-    say(&problems);
-    let Some(draft) = drafted else { return Judged { problems, accepted: None } };
+    say(problems);
+    let draft = drafted?;
 
-    let input = Input {
-        source: &found.name,
-        user_data: &found.user_data,
-        local_hostname,
-        os_version: &host.os_version,
-        root_hash: &host.root_hash,
-    };
-    let accepted = match generations.current(&host.root_hash) {
-        Ok(Some(current)) if current.record.digest == input.digest() => {
-            console::notice(format_args!(
-                "config {}: unchanged, generation {}",
-                found.name, current.record.number
-            ));
-            Some(current)
+    let input = Input { found, os_version: &host.os_version, root_hash: &host.root_hash };
+    let current = generations.current(&host.root_hash).unwrap_or_else(|error| {
+        console::error(console::chain(&error));
+        None
+    });
+    let generation = match current {
+        Some(current) if current.record.digest == input.digest() => {
+            let number = current.record.number;
+            console::notice(format_args!("config {}: unchanged, generation {number}", found.name));
+            current
         }
-        _ => match generations.commit(&input, &draft) {
+        current => match generations.commit(&input, &draft) {
             Ok(new) => {
-                console::notice(format_args!(
-                    "config {}: accepted as generation {}",
-                    found.name, new.record.number
-                ));
-                Some(new)
+                let number = new.record.number;
+                console::notice(format_args!("config {}: accepted as generation {number}", found.name));
+                if let Some(current) = current {
+                    say_difference(&current, &new);
+                }
+                new
             }
             Err(error) => {
                 let problem = Problem::error(&found.name, None, "", console::chain(&error));
                 say(std::slice::from_ref(&problem));
                 problems.push(problem);
-                None
+                return None;
             }
         },
     };
-    if accepted.is_some() {
-        identity::keep_keys(&desired.ssh_authorized_keys);
-    }
-    Judged { problems, accepted }
+    Some(Running { generation: Some(generation), found: found.clone(), config })
 }
 
-/// The last good generation. One of another release is made anew for this one, from the user-data it was made from.
-fn keep_last(host: &Host, generations: &Generations, rejected: bool) -> Option<Generation> {
-    let why = if rejected { "rejected" } else { "absent" };
+/// Says which services another generation changes.
+fn say_difference(old: &Generation, new: &Generation) {
+    let (from, to) = (old.record.number, new.record.number);
+    let changes = plan::difference(&old.plan, &new.plan);
+    if changes.is_empty() {
+        console::notice(format_args!("generation {from} -> {to}: no service changes"));
+    }
+    for (name, change) in changes {
+        let why = match change {
+            Change::Start => "it is new",
+            Change::Stop => "it is no longer in the configuration",
+            Change::Restart => "its image or its settings changed",
+            Change::Adjust => "it keeps running: only when it is started or stopped changed",
+        };
+        console::notice(format_args!("generation {from} -> {to}: {change} {name}: {why}"));
+    }
+}
+
+/// What is judged of what was found. Its meta-data has been read already.
+fn judged(found: &Found) -> config::Input<'_> {
+    fn part(part: &Option<(String, Vec<u8>)>) -> Option<(&str, &[u8])> {
+        part.as_ref().map(|(name, content)| (name.as_str(), content.as_slice()))
+    }
+    config::Input {
+        user_data: (&found.name, &found.user_data),
+        vendor_data: part(&found.vendor_data),
+        meta_data: None,
+        network_config: part(&found.network_config),
+    }
+}
+
+/// What was good the last time. One of another release is made anew for this one, from what it was made from.
+fn keep_last(host: &Host, generations: &Generations, rejected: Option<&Found>) -> Option<Running> {
+    let why = if rejected.is_some() { "rejected" } else { "absent" };
     let last = match generations.current(&host.root_hash) {
         Ok(Some(last)) => last,
         Ok(None) => {
             console::warning(format_args!("config {why}: there is no earlier generation, so nothing runs"));
-            return None;
+            return rejected.and_then(bare);
         }
         Err(error) => {
             console::error(console::chain(&error));
-            return None;
+            return rejected.and_then(bare);
         }
     };
-    let again = (last.record.root_hash != host.root_hash).then(|| renew(host, generations, &last));
-    let running = again.flatten().unwrap_or(last);
-    console::notice(format_args!("config {why}: generation {} keeps running", running.record.number));
-    Some(running)
+    let found = match last.found() {
+        Ok(found) => found,
+        Err(error) => {
+            console::error(console::chain(&error));
+            return rejected.and_then(bare);
+        }
+    };
+    let running = if last.record.root_hash == host.root_hash {
+        again(last, found)
+    } else {
+        accept(host, generations, &found, &mut Vec::new()).or_else(|| again(last, found))
+    };
+    if let Some(generation) = running.as_ref().and_then(|running| running.generation.as_ref()) {
+        let number = generation.record.number;
+        console::notice(format_args!("config {why}: generation {number} keeps running"));
+    }
+    running
 }
 
-fn renew(host: &Host, generations: &Generations, last: &Generation) -> Option<Generation> {
-    let user_data = match last.user_data() {
-        Ok(user_data) => user_data,
-        Err(error) => {
-            console::error(console::chain(&error));
-            return None;
-        }
+/// A generation as it was made. Its problems were said when it was.
+fn again(generation: Generation, found: Found) -> Option<Running> {
+    let config = config::judge(&judged(&found), Judge::Vocabulary).config;
+    if config.is_none() {
+        let number = generation.record.number;
+        console::error(format_args!("generation {number}: this version rejects what it was made from"));
+    }
+    Some(Running { generation: Some(generation), config: config?, found })
+}
+
+/// What is left of a configuration that is rejected when there is no earlier one: name, keys and network of the
+/// platform, so that somebody can reach the node.
+fn bare(found: &Found) -> Option<Running> {
+    let bare = Found { user_data: b"#cloud-config\n{}\n".to_vec(), vendor_data: None, ..found.clone() };
+    let with_network = config::judge(&judged(&bare), Judge::Vocabulary).config;
+    let without = || {
+        let input = config::Input { network_config: None, ..judged(&bare) };
+        config::judge(&input, Judge::Vocabulary).config
     };
-    let meta = config::MetaData { local_hostname: last.record.local_hostname.clone(), ..Default::default() };
-    let found = Found { name: last.record.source.clone(), user_data, meta, problems: Vec::new() };
-    accept(host, generations, &found).accepted
+    let config = with_network.or_else(without)?;
+    Some(Running { generation: None, config, found: bare })
 }
 
 fn say(problems: &[Problem]) {

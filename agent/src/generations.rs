@@ -10,12 +10,14 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use config::MetaData;
 use plan::{Plan, ReadError, paths};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::file::{self, FileError, cannot};
 use crate::planner::Draft;
+use crate::source::{Datasource, Found};
 
 /// Generations that are kept beside those that links name.
 const KEPT: usize = 10;
@@ -23,15 +25,12 @@ const KEPT: usize = 10;
 /// What a generation is made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a> {
-    pub(crate) source: &'a str,
-    pub(crate) user_data: &'a [u8],
-    /// The name that the datasource gives the node.
-    pub(crate) local_hostname: Option<&'a str>,
+    pub(crate) found: &'a Found,
     pub(crate) os_version: &'a str,
     pub(crate) root_hash: &'a str,
 }
 
-/// `generation.json`: what a generation was made from.
+/// `generation.json`: what a generation was made from. The contents are files beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) number: u64,
@@ -39,8 +38,14 @@ pub(crate) struct Record {
     pub(crate) root_hash: String,
     /// Name of the user-data's source.
     pub(crate) source: String,
+    pub(crate) datasource: Datasource,
+    /// Name of the vendor-data's source, when there was any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) local_hostname: Option<String>,
+    pub(crate) vendor_data: Option<String>,
+    /// Name of the network configuration's source, when there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) network_config: Option<String>,
+    pub(crate) meta: MetaData,
     /// Hex SHA-256 over everything it was made from.
     pub(crate) digest: String,
     /// Seconds since 1970, by the clock of the node.
@@ -67,19 +72,53 @@ pub(crate) enum GenerationError {
 }
 
 impl Input<'_> {
-    /// What tells this input from another one.
+    /// What tells this input from another one. The names of its sources do not: a disk may be called another thing at
+    /// the next boot.
     pub(crate) fn digest(&self) -> String {
         let hex = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let parts = [hex(self.user_data), self.os_version.to_owned(), self.root_hash.to_owned()];
-        hex([parts.join("\n"), self.local_hostname.unwrap_or_default().to_owned()].join("\n").as_bytes())
+        let optional = |part: &Option<(String, Vec<u8>)>| {
+            part.as_ref().map_or_else(String::new, |(_, content)| hex(content))
+        };
+        let MetaData { instance_id, local_hostname: _, local_fqdn, public_keys, random_seed: _ } =
+            &self.found.meta;
+        let parts = [
+            hex(&self.found.user_data),
+            self.os_version.to_owned(),
+            self.root_hash.to_owned(),
+            optional(&self.found.vendor_data),
+            optional(&self.found.network_config),
+            instance_id.clone().unwrap_or_default(),
+            local_fqdn.clone().unwrap_or_default(),
+            public_keys.join("\n"),
+        ];
+        hex(parts.map(|part| hex(part.as_bytes())).join("\n").as_bytes())
     }
 }
 
+/// Names of the files with what a generation was made from.
+const USER_DATA: &str = "user-data";
+const VENDOR_DATA: &str = "vendor-data";
+const NETWORK_CONFIG: &str = "network-config";
+
 impl Generation {
-    /// The user-data that it was made from.
-    pub(crate) fn user_data(&self) -> Result<Vec<u8>, FileError> {
-        let path = self.directory.join("user-data");
-        fs::read(&path).map_err(cannot("read", &path))
+    /// What it was made from.
+    pub(crate) fn found(&self) -> Result<Found, FileError> {
+        let read = |name: &str| {
+            let path = self.directory.join(name);
+            fs::read(&path).map_err(cannot("read", &path))
+        };
+        let named = |name: &Option<String>, file: &str| {
+            name.as_ref().map(|name| Ok((name.clone(), read(file)?))).transpose()
+        };
+        Ok(Found {
+            name: self.record.source.clone(),
+            datasource: self.record.datasource,
+            user_data: read(USER_DATA)?,
+            vendor_data: named(&self.record.vendor_data, VENDOR_DATA)?,
+            meta: self.record.meta.clone(),
+            network_config: named(&self.record.network_config, NETWORK_CONFIG)?,
+            problems: Vec::new(),
+        })
     }
 
     fn read(directory: &Path) -> Result<Self, ReadError> {
@@ -126,8 +165,11 @@ impl Generations {
             number,
             os_version: input.os_version.to_owned(),
             root_hash: input.root_hash.to_owned(),
-            source: input.source.to_owned(),
-            local_hostname: input.local_hostname.map(str::to_owned),
+            source: input.found.name.clone(),
+            datasource: input.found.datasource,
+            vendor_data: input.found.vendor_data.as_ref().map(|(name, _)| name.clone()),
+            network_config: input.found.network_config.as_ref().map(|(name, _)| name.clone()),
+            meta: input.found.meta.clone(),
             digest: input.digest(),
             time: now.as_secs(),
         };
@@ -208,7 +250,11 @@ fn write(
     record: &Record,
 ) -> Result<(), GenerationError> {
     make_directory(directory)?;
-    file::create(&directory.join("user-data"), 0o600, input.user_data)?;
+    let others = [(VENDOR_DATA, &input.found.vendor_data), (NETWORK_CONFIG, &input.found.network_config)];
+    let others = others.iter().filter_map(|(file, part)| Some((*file, part.as_ref()?.1.as_slice())));
+    for (file, content) in [(USER_DATA, input.found.user_data.as_slice())].into_iter().chain(others) {
+        file::create(&directory.join(file), 0o600, content)?;
+    }
     write_json(&directory.join("plan.json"), plan)?;
     write_json(&directory.join("generation.json"), record)?;
     let bundles = directory.join("bundles");
@@ -267,13 +313,28 @@ mod tests {
         Node { directory, generations }
     }
 
-    fn input<'a>(user_data: &'a str, root_hash: &'a str) -> Input<'a> {
-        let (source, user_data) = ("f", user_data.as_bytes());
-        Input { source, user_data, local_hostname: None, os_version: "1", root_hash }
+    fn found(user_data: &str) -> Found {
+        Found {
+            name: "f".to_owned(),
+            datasource: Datasource::NoCloud,
+            user_data: user_data.as_bytes().to_vec(),
+            vendor_data: None,
+            meta: MetaData::default(),
+            network_config: None,
+            problems: Vec::new(),
+        }
+    }
+
+    fn digest(found: &Found, root_hash: &str) -> String {
+        Input { found, os_version: "1", root_hash }.digest()
     }
 
     fn commit(node: &Node, user_data: &str, root_hash: &str) -> Result<Generation, GenerationError> {
-        let (desired, _) = config::check("f", user_data.as_bytes());
+        commit_found(node, &found(user_data), root_hash)
+    }
+
+    fn commit_found(node: &Node, found: &Found, root_hash: &str) -> Result<Generation, GenerationError> {
+        let (desired, _) = config::check("f", &found.user_data);
         let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
         let image = images::Image { digest: String::new(), layers: Vec::new(), config };
         let images = images::Index { images: [("docker.io/library/a:latest".to_owned(), image)].into() };
@@ -285,7 +346,8 @@ mod tests {
             images: &images,
             seccomp: &Value::Null,
         };
-        node.generations.commit(&input(user_data, root_hash), &draft(&wanted).unwrap())
+        let input = Input { found, os_version: "1", root_hash };
+        node.generations.commit(&input, &draft(&wanted).unwrap())
     }
 
     const WEB: &str =
@@ -308,8 +370,7 @@ mod tests {
             assert_eq!(mode & 0o077, 0, "{secret} is for root alone");
         }
         let current = node.generations.current("ab").unwrap().unwrap();
-        assert_eq!(current.record.digest, input(WEB, "ab").digest());
-        assert_eq!(current.user_data().unwrap(), WEB.as_bytes());
+        assert_eq!(current.record.digest, digest(&found(WEB), "ab"));
     }
 
     #[test]
@@ -324,12 +385,45 @@ mod tests {
 
     #[test]
     fn the_same_input_has_the_same_digest_and_any_other_another() {
-        let named = Input { local_hostname: Some("x"), ..input(WEB, "ab") };
-        let newer = Input { os_version: "2", ..input(WEB, "ab") };
-        let digests: BTreeSet<_> =
-            [input(WEB, "ab"), input("", "ab"), input(WEB, "cd"), named, newer].map(|i| i.digest()).into();
-        assert_eq!(digests.len(), 5);
-        assert_eq!(input(WEB, "ab").digest(), Input { source: "other", ..input(WEB, "ab") }.digest());
+        let meta = |change: fn(&mut MetaData)| {
+            let mut found = found(WEB);
+            change(&mut found.meta);
+            digest(&found, "ab")
+        };
+        let part = Some(("vendor-data".to_owned(), b"#cloud-config\n".to_vec()));
+        let digests: BTreeSet<String> = [
+            digest(&found(WEB), "ab"),
+            digest(&found(""), "ab"),
+            digest(&found(WEB), "cd"),
+            Input { found: &found(WEB), os_version: "2", root_hash: "ab" }.digest(),
+            digest(&Found { vendor_data: part.clone(), ..found(WEB) }, "ab"),
+            digest(&Found { network_config: part, ..found(WEB) }, "ab"),
+            meta(|meta| meta.instance_id = Some("i-1".to_owned())),
+            meta(|meta| meta.local_fqdn = Some("x".to_owned())),
+            meta(|meta| meta.public_keys = vec!["key".to_owned()]),
+        ]
+        .into();
+        assert_eq!(digests.len(), 9);
+        let renamed = Found { name: "other".to_owned(), ..found(WEB) };
+        assert_eq!(digest(&found(WEB), "ab"), digest(&renamed, "ab"));
+        assert_eq!(digest(&found(WEB), "ab"), meta(|meta| meta.random_seed = vec![1]));
+    }
+
+    #[test]
+    fn what_a_generation_was_made_from_comes_back() {
+        let node = node();
+        let whole = Found {
+            vendor_data: Some(("v".to_owned(), b"#cloud-config\n".to_vec())),
+            network_config: Some(("n".to_owned(), b"version: 2\n".to_vec())),
+            meta: MetaData { instance_id: Some("i-1".to_owned()), ..MetaData::default() },
+            ..found(WEB)
+        };
+        commit_found(&node, &whole, "ab").unwrap();
+        let back = node.generations.current("ab").unwrap().unwrap().found().unwrap();
+        assert_eq!(
+            (back.user_data, back.vendor_data, back.network_config, back.meta),
+            (whole.user_data, whole.vendor_data, whole.network_config, whole.meta)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where user-data comes from: the kernel command line, a NoCloud disk, a file in the root; the first one there counts.
 
+mod datasource;
 mod label;
 mod nocloud;
 
@@ -10,6 +11,7 @@ use std::{fs, io, thread};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use config::{MetaData, Problem};
+pub(crate) use datasource::Datasource;
 use plan::paths;
 
 use crate::console;
@@ -21,14 +23,40 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(100);
 
 /// User-data and what came with it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     /// Its name in problems: one word.
     pub(crate) name: String,
+    pub(crate) datasource: Datasource,
     pub(crate) user_data: Vec<u8>,
+    /// The platform's own, with its name in problems.
+    pub(crate) vendor_data: Option<(String, Vec<u8>)>,
     pub(crate) meta: MetaData,
+    /// The network configuration that came with it, with its name in problems.
+    pub(crate) network_config: Option<(String, Vec<u8>)>,
     /// What is wrong with the source itself. An error makes the configuration invalid.
     pub(crate) problems: Vec<Problem>,
+}
+
+impl Found {
+    /// User-data by itself.
+    fn new(datasource: Datasource, name: &str, user_data: Vec<u8>) -> Self {
+        Self {
+            name: name.to_owned(),
+            datasource,
+            user_data,
+            vendor_data: None,
+            meta: MetaData::default(),
+            network_config: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// A source that is there and cannot be read.
+    fn unreadable(datasource: Datasource, name: &str, why: impl Into<String>) -> Self {
+        let problems = vec![Problem::error(name, None, "", why)];
+        Self { problems, ..Self::new(datasource, name, Vec::new()) }
+    }
 }
 
 /// Looks for user-data and says on the console where it is from.
@@ -45,8 +73,7 @@ pub(crate) fn detect(cmdline: &str) -> Option<Found> {
     match fs::read(paths::BAKED_USER_DATA) {
         Ok(user_data) => {
             console::notice("user-data: the one baked into the system");
-            let name = paths::BAKED_USER_DATA.to_owned();
-            return Some(Found { name, user_data, ..Found::default() });
+            return Some(Found::new(Datasource::BakedIn, paths::BAKED_USER_DATA, user_data));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => console::error(format_args!("cannot read {}: {error}", paths::BAKED_USER_DATA)),
@@ -67,13 +94,10 @@ pub(crate) fn detect(cmdline: &str) -> Option<Found> {
 }
 
 fn from_command_line(text: &str) -> Found {
-    let name = paths::CMDLINE_USER_DATA.to_owned();
+    let (source, name) = (Datasource::CommandLine, paths::CMDLINE_USER_DATA);
     match STANDARD.decode(text) {
-        Ok(user_data) => Found { name, user_data, ..Found::default() },
-        Err(error) => {
-            let problem = Problem::error(&name, None, "", format!("is not base64: {error}"));
-            Found { name, problems: vec![problem], ..Found::default() }
-        }
+        Ok(user_data) => Found::new(source, name, user_data),
+        Err(error) => Found::unreadable(source, name, format!("is not base64: {error}")),
     }
 }
 

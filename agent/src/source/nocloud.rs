@@ -6,12 +6,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use config::Problem;
 use plan::paths;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::label::{FileSystem, probe};
-use super::{Found, read_limited};
+use super::{Datasource, Found, read_limited};
 use crate::file::{FileError, cannot};
 use crate::{console, drivers};
 
@@ -60,28 +59,32 @@ fn read(device: &Path, file_system: &FileSystem) -> Found {
     ));
     let name = device.file_name().unwrap_or_else(|| OsStr::new("disk")).to_string_lossy().into_owned();
     let source = format!("{name}/user-data");
-    mounted(device, file_system.kind).and_then(|seed| collect(&seed.0, &name)).unwrap_or_else(|error| {
-        let problem = Problem::error(&source, None, "", console::chain(&error));
-        Found { name: source, problems: vec![problem], ..Found::default() }
-    })
+    mounted(device, file_system.kind)
+        .and_then(|seed| collect(&seed.0, &name))
+        .unwrap_or_else(|error| Found::unreadable(Datasource::NoCloud, &source, console::chain(&error)))
 }
 
 /// Reads the files of a mounted seed.
 fn collect(seed: &Path, name: &str) -> Result<Found, FileError> {
     let path = seed.join("user-data");
     let user_data = read_limited(&path).map_err(cannot("read", &path))?;
-    let meta_data = match read_limited(&seed.join("meta-data")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        result => result.map_err(cannot("read", &seed.join("meta-data")))?,
+    let other = |file: &str| match read_limited(&seed.join(file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some).map_err(cannot("read", &seed.join(file))),
     };
-    let (meta, mut problems) = config::meta_data(&format!("{name}/meta-data"), &meta_data);
-    for other in ["vendor-data", "network-config"] {
-        if fs::metadata(seed.join(other)).is_ok_and(|file| file.len() > 0) {
-            let message = format!("'{other}' is not supported by this version and is left out");
-            problems.push(Problem::warning(&format!("{name}/{other}"), "", message));
-        }
-    }
-    Ok(Found { name: format!("{name}/user-data"), user_data, meta, problems })
+    let named = |file: &str| {
+        let content = other(file)?.filter(|content| !content.trim_ascii().is_empty());
+        Ok(content.map(|content| (format!("{name}/{file}"), content)))
+    };
+    let meta_data = other("meta-data")?.unwrap_or_default();
+    let (meta, problems) = config::meta_data(&format!("{name}/meta-data"), &meta_data);
+    Ok(Found {
+        vendor_data: named("vendor-data")?,
+        network_config: named("network-config")?,
+        meta,
+        problems,
+        ..Found::new(Datasource::NoCloud, &format!("{name}/user-data"), user_data)
+    })
 }
 
 /// A mounted seed; unmounted when it is dropped.
@@ -117,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_read_and_what_is_not_done_is_said() {
+    fn a_seed_is_read_with_all_that_belongs_to_it() {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
         write("user-data", "#cloud-config\n");
@@ -130,11 +133,8 @@ mod tests {
             ("vdb/user-data", &b"#cloud-config\n"[..])
         );
         assert_eq!(found.meta.local_hostname.as_deref(), Some("web"));
-        let said: Vec<_> = found.problems.iter().map(Problem::to_string).collect();
-        assert_eq!(
-            said,
-            ["warning vdb/network-config: 'network-config' is not supported by this version and is left out"]
-        );
+        assert_eq!(found.network_config, Some(("vdb/network-config".to_owned(), b"version: 2\n".to_vec())));
+        assert_eq!((found.vendor_data, found.problems), (None, Vec::new()));
     }
 
     #[test]

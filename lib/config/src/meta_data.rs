@@ -1,11 +1,13 @@
 //! A datasource's meta-data: what the place says of the instance.
 
+use serde::{Deserialize, Serialize};
 use userdata::{At, Budget, Duplicates, Place, Problem, Report, SourceId, parse};
 
 use crate::{authorized_keys, machine};
 
 /// Meta-data as far as it is used. Other keys are the datasource's own business.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MetaData {
     /// `instance-id`: another one means another instance.
     pub instance_id: Option<String>,
@@ -15,6 +17,10 @@ pub struct MetaData {
     pub local_fqdn: Option<String>,
     /// `public-keys`: keys that may log in.
     pub public_keys: Vec<String>,
+    /// Bytes for the kernel's random pool, where a platform gives some. New ones come each time, and they are secret: they
+    /// are never kept, and tell no configuration from another.
+    #[serde(skip)]
+    pub random_seed: Vec<u8>,
 }
 
 /// Reads meta-data. Problems in it never make a configuration invalid.
