@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "this crate is where the workspace keeps it")]
 
 pub mod block;
+pub mod clock;
 pub mod console;
 pub mod dm;
 pub mod ext4;
