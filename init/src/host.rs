@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use plan::paths;
 use rustix::mount::{MountFlags, mount};
 
-use crate::{console, random, sysctl};
+use crate::{clock, console, random, sysctl};
 
 /// Where the control groups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -26,6 +26,7 @@ const BRANCHES: [(&str, u64, u32); 3] =
 
 /// Does all that needs no state.
 pub(crate) fn prepare() {
+    attempt("set the clock", clock::raise());
     attempt("mount /etc, /tmp and the rest", memory_file_systems());
     attempt("fill /etc", copy_tree(Path::new(paths::ETC_SKELETON), Path::new("/etc")));
     attempt("make the control groups", control_groups());
@@ -36,6 +37,8 @@ pub(crate) fn prepare() {
 
 /// Does what needs `/var`.
 pub(crate) fn after_state() {
+    // Before anything is written there, so that no file is older than it is.
+    attempt("set the clock", clock::raise());
     attempt("make the directories on /var", state_directories());
     attempt("load the random seed", random::load_seed());
     attempt("set the machine's id", machine_id());
