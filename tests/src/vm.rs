@@ -143,6 +143,11 @@ impl VmBuilder {
         self.args(&["--smbios", fields])
     }
 
+    /// What its hardware clock says at first, such as `1970-01-01`.
+    pub fn clock(self, time: &str) -> Self {
+        self.args(&["--clock", time])
+    }
+
     /// One more disk, which it may write to.
     pub fn drive(self, image: &std::path::Path) -> Self {
         self.args(&["--drive", &image.display().to_string()])

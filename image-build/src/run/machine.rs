@@ -96,6 +96,8 @@ pub(super) struct Machine {
     pub(super) network: Network,
     /// Arguments of `-smbios`.
     pub(super) smbios: Vec<String>,
+    /// What the hardware clock says when the machine is switched on, as QEMU's `-rtc base=` takes it.
+    pub(super) clock: Option<String>,
     /// Whether a reboot boots again; otherwise it ends QEMU.
     pub(super) reboots: bool,
 }
@@ -113,6 +115,9 @@ impl Machine {
         qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         qemu.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
         qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        if let Some(time) = &self.clock {
+            qemu.args(["-rtc", &format!("base={time}")]);
+        }
         if !self.reboots {
             qemu.arg("-no-reboot");
         }
@@ -210,6 +215,7 @@ mod tests {
             drives: vec!["a,b.raw".into()],
             network: Network::User(vec![PortForward { host: 8080, guest: 80 }]),
             smbios: Vec::new(),
+            clock: None,
             reboots: true,
         }
     }
@@ -240,6 +246,13 @@ mod tests {
     #[test]
     fn a_comma_in_a_path_does_not_end_it() {
         assert!(words(&machine()).iter().any(|w| w.ends_with("file=a,,b.raw")));
+    }
+
+    #[test]
+    fn the_hardware_clock_is_right_unless_asked() {
+        assert!(!words(&machine()).contains(&"-rtc".to_owned()));
+        let wrong = Machine { clock: Some("1970-01-01".to_owned()), ..machine() };
+        assert!(words(&wrong).windows(2).any(|w| w == ["-rtc", "base=1970-01-01"]));
     }
 
     #[test]
