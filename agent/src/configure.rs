@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::network::Network;
 use crate::planner::{Wanted, draft};
 use crate::source::{self, Found};
-use crate::{console, file, identity, tell};
+use crate::{clock, console, file, identity, tell};
 
 /// The node's name when nobody gives it one.
 const HOSTNAME: &str = "holdfast";
@@ -49,6 +49,7 @@ pub(crate) fn configure(host: &Host, network: &Network) {
     let accepted = found.as_ref().and_then(|found| accept(host, &generations, found, &mut problems));
     let valid = accepted.is_some();
     let running = accepted.or_else(|| keep_last(host, &generations, found.as_ref()));
+    clock::apply(running.as_ref().and_then(|running| running.config.machine.ntp.as_ref()));
 
     let generation = running.as_ref().and_then(|running| running.generation.as_ref());
     publish(&Status {

@@ -13,6 +13,8 @@ use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, http};
 
+use crate::clock;
+
 /// The certificate authorities that the node trusts.
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -171,7 +173,9 @@ impl Client {
     /// The agent for an address. Plain requests may be redirected to TLS, so that they need the authorities, too, unless
     /// nothing is followed.
     fn agent(&self, url: &str) -> Result<&Agent, HttpError> {
-        if !is_secure(url) && self.limits.redirects == 0 {
+        if is_secure(url) {
+            clock::before_certificates();
+        } else if self.limits.redirects == 0 {
             return Ok(&self.plain);
         }
         if let Some(agent) = self.secure.get() {

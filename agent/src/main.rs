@@ -6,8 +6,9 @@
 //! * find the user-data (`source`), judge it (`config`), make a plan of it (`planner`)
 //! * write the plan as a new generation, or find that the current one says the same (`generations`)
 //! * make the node what the plan says: name, hosts, keys (`identity`); hand the generation to PID 1
-//! * meanwhile, in a thread of its own: an address on the first link, and its renewal (`network`)
+//! * meanwhile, in threads of their own: an address on the first link, and its renewal (`network`); the time (`clock`)
 
+mod clock;
 mod configure;
 mod drivers;
 mod file;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         }
     };
     let network = network::start();
+    let facts = network.clone();
+    clock::start(move || facts.facts().ntp_servers);
     configure::configure(&host, &network);
     tell(&[NotifyState::Ready]);
     let interval = sd_notify::watchdog_enabled().map_or(HEARTBEAT, |limit| limit / 3);

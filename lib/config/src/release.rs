@@ -15,7 +15,7 @@ use crate::{Config, Judge, machine};
 
 /// Top-level keys that are applied. `holdfast` has its own list.
 pub(crate) const MACHINE: &[&str] =
-    &["hostname", "ssh_authorized_keys", "disable_root", "services", "holdfast", "vendor_data"];
+    &["hostname", "ntp", "ssh_authorized_keys", "disable_root", "services", "holdfast", "vendor_data"];
 /// Keys of the section `holdfast`.
 pub(crate) const HOLDFAST: &[&str] = &["gate", "env"];
 /// Keys of a service.

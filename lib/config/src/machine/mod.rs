@@ -149,7 +149,7 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
     take(
         "ntp",
         |at, machine| machine.ntp = Some(time::ntp(at)),
-        "`servers` and `pools` to take the time from; `enabled: false` takes none.",
+        "`servers` and `pools` to take the time from, instead of those that DHCP names or the public pool; `enabled: false` takes none.",
     ),
     take(
         "ssh_authorized_keys",
