@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod boot;
+mod clock;
 mod corruption;
 mod kill;
 mod many;
