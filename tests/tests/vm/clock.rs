@@ -27,7 +27,7 @@ fn lan(servers: &[&str]) -> (Lan, Process) {
         lan.address(&format!("{server}/32"));
     }
     let interface = format!("--interface={BRIDGE}");
-    let range = "--dhcp-range=192.0.2.50,192.0.2.50,10m";
+    let range = "--dhcp-range=192.0.2.50,192.0.2.59,10m";
     let quiet = ["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--dhcp-leasefile=/dev/null"];
     let dhcp = lan.spawn(&[&["dnsmasq", &interface, range], quiet.as_slice()].concat());
     (lan, dhcp)
@@ -125,7 +125,7 @@ fn nobody_is_asked_when_the_configuration_says_so() {
     let server = lan.tell_time("192.0.2.1", Duration::ZERO);
     let user_data = asking("{enabled: false, servers: [192.0.2.1]}");
     let mut vm = Vm::direct(Build::standard()).on_lan(&lan).user_data(&user_data).boot();
-    vm.expect("holdfast: address eth0 192.0.2.50");
+    vm.expect("holdfast: address eth0 192.0.2.5");
     for _ in 0..5 {
         vm.expect("watch: time");
     }
