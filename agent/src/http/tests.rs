@@ -232,3 +232,17 @@ fn tls_is_not_left_by_a_redirect() {
     let answer = Client::trusting(&roots, LIMITS).get(&format!("https://localhost:{port}/"), &[]);
     assert!(matches!(answer, Err(HttpError::Failed { .. })), "{answer:?}");
 }
+
+#[test]
+fn a_privileged_client_asks_from_a_low_port() {
+    let port = serve(|mut stream| {
+        let from = stream.peer_addr()?.port().to_string();
+        request(&mut stream)?;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{from}", from.len())
+    });
+    let client = Client::privileged(LIMITS);
+    for _ in 0..3 {
+        let answer = client.get(&format!("http://127.0.0.1:{port}/"), &[]).expect("this test runs as root");
+        assert!(String::from_utf8(answer.body).unwrap().parse::<u16>().unwrap() < 1024);
+    }
+}

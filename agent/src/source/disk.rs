@@ -1,16 +1,14 @@
-//! NoCloud: a disk or partition with the label `CIDATA` that has `user-data` and `meta-data` as files.
+//! Disks and partitions that a configuration may be on, told by the label of their file system.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use plan::paths;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::label::{FileSystem, probe};
-use super::{Datasource, Found, read_limited};
 use crate::file::{FileError, cannot};
 use crate::{console, drivers};
 
@@ -19,29 +17,39 @@ const OWN: [&str; 4] = ["dm-", "loop", "ram", "zram"];
 
 /// The disks and partitions that were looked at.
 #[derive(Debug, Default)]
-pub(super) struct Seeds {
+pub(super) struct Disks {
     /// By name, with the size they had: a drive without a disk has none.
     seen: BTreeMap<String, String>,
 }
 
-impl Seeds {
-    /// Looks at the devices that are new, and reads the first one with the label.
-    pub(super) fn look(&mut self) -> Option<Found> {
+/// A disk with a file system that may hold a configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Disk {
+    /// The device's name.
+    pub(super) name: String,
+    pub(super) file_system: FileSystem,
+}
+
+impl Disks {
+    /// The disks that are new since the last time.
+    pub(super) fn new_ones(&mut self) -> Vec<Disk> {
         let entries = fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
         let mut names: Vec<String> =
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
-        names.into_iter().filter(|name| OWN.iter().all(|own| !name.starts_with(own))).find_map(|name| {
-            let size = fs::read_to_string(format!("/sys/class/block/{name}/size")).unwrap_or_default();
-            if self.seen.get(&name) == Some(&size) {
-                return None;
-            }
-            self.seen.insert(name.clone(), size);
-            let device = Path::new("/dev").join(&name);
-            // A drive without a disk in it, or one that cannot be read, is no seed.
-            let file_system = File::open(&device).and_then(|mut file| probe(&mut file)).ok()??;
-            file_system.label.eq_ignore_ascii_case("cidata").then(|| read(&device, &file_system))
-        })
+        let others = names.into_iter().filter(|name| OWN.iter().all(|own| !name.starts_with(own)));
+        others
+            .filter_map(|name| {
+                let size = fs::read_to_string(format!("/sys/class/block/{name}/size")).unwrap_or_default();
+                if self.seen.get(&name) == Some(&size) {
+                    return None;
+                }
+                self.seen.insert(name.clone(), size);
+                // A drive without a disk in it, or one that cannot be read, is no seed.
+                let file_system = File::open(device(&name)).and_then(|mut file| probe(&mut file)).ok()??;
+                Some(Disk { name, file_system })
+            })
+            .collect()
     }
 
     /// The names of the devices that were looked at.
@@ -50,61 +58,40 @@ impl Seeds {
     }
 }
 
-fn read(device: &Path, file_system: &FileSystem) -> Found {
-    console::notice(format_args!(
-        "user-data: from the {} disk {} with the label {}",
-        file_system.kind,
-        device.display(),
-        file_system.label
-    ));
-    let name = device.file_name().unwrap_or_else(|| OsStr::new("disk")).to_string_lossy().into_owned();
-    let source = format!("{name}/user-data");
-    mounted(device, file_system.kind)
-        .and_then(|seed| collect(&seed.0, &name))
-        .unwrap_or_else(|error| Found::unreadable(Datasource::NoCloud, &source, console::chain(&error)))
-}
-
-/// Reads the files of a mounted seed.
-fn collect(seed: &Path, name: &str) -> Result<Found, FileError> {
-    let path = seed.join("user-data");
-    let user_data = read_limited(&path).map_err(cannot("read", &path))?;
-    let other = |file: &str| match read_limited(&seed.join(file)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some).map_err(cannot("read", &seed.join(file))),
-    };
-    let named = |file: &str| {
-        let content = other(file)?.filter(|content| !content.trim_ascii().is_empty());
-        Ok(content.map(|content| (format!("{name}/{file}"), content)))
-    };
-    let meta_data = other("meta-data")?.unwrap_or_default();
-    let (meta, problems) = config::meta_data(&format!("{name}/meta-data"), &meta_data);
-    Ok(Found {
-        vendor_data: named("vendor-data")?,
-        network_config: named("network-config")?,
-        meta,
-        problems,
-        ..Found::new(Datasource::NoCloud, &format!("{name}/user-data"), user_data)
-    })
-}
-
-/// A mounted seed; unmounted when it is dropped.
-#[derive(Debug)]
-struct Mounted(PathBuf);
-
-fn mounted(device: &Path, kind: &'static str) -> Result<Mounted, FileError> {
-    drivers::load(match kind {
-        "vfat" => &["vfat", "nls_cp437", "nls_ascii"],
-        _ => &["isofs"],
-    });
-    let target = Path::new(paths::RUN).join("seed");
-    fs::create_dir_all(&target).map_err(cannot("make the directory", &target))?;
-    // An agent that was killed here left its mount behind.
-    if unmount(&target, UnmountFlags::DETACH).is_ok() {
-        console::notice("user-data: reading it again");
+impl Disk {
+    /// Mounts it to read from it.
+    pub(super) fn mount(&self) -> Result<Mounted, FileError> {
+        let kind = self.file_system.kind;
+        drivers::load(match kind {
+            "vfat" => &["vfat", "nls_cp437", "nls_ascii"],
+            "udf" => &["udf"],
+            _ => &["isofs"],
+        });
+        let target = Path::new(paths::RUN).join("seed");
+        fs::create_dir_all(&target).map_err(cannot("make the directory", &target))?;
+        // An agent that was killed here left its mount behind.
+        if unmount(&target, UnmountFlags::DETACH).is_ok() {
+            console::notice("user-data: reading it again");
+        }
+        let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSUID;
+        let device = device(&self.name);
+        mount(&device, &target, kind, flags, None).map_err(|error| cannot("mount", &device)(error.into()))?;
+        Ok(Mounted(target))
     }
-    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSUID;
-    mount(device, &target, kind, flags, None).map_err(|error| cannot("mount", device)(error.into()))?;
-    Ok(Mounted(target))
+}
+
+fn device(name: &str) -> PathBuf {
+    Path::new("/dev").join(name)
+}
+
+/// A mounted disk; unmounted when it is dropped.
+#[derive(Debug)]
+pub(super) struct Mounted(PathBuf);
+
+impl Mounted {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl Drop for Mounted {
@@ -115,31 +102,18 @@ impl Drop for Mounted {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_is_read_with_all_that_belongs_to_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
-        write("user-data", "#cloud-config\n");
-        write("meta-data", "instance-id: i-1\nlocal-hostname: web\n");
-        write("network-config", "version: 2\n");
-        write("vendor-data", "");
-        let found = collect(directory.path(), "vdb").unwrap();
-        assert_eq!(
-            (found.name.as_str(), found.user_data.as_slice()),
-            ("vdb/user-data", &b"#cloud-config\n"[..])
-        );
-        assert_eq!(found.meta.local_hostname.as_deref(), Some("web"));
-        assert_eq!(found.network_config, Some(("vdb/network-config".to_owned(), b"version: 2\n".to_vec())));
-        assert_eq!((found.vendor_data, found.problems), (None, Vec::new()));
-    }
-
-    #[test]
-    fn a_seed_without_user_data_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        assert!(collect(directory.path(), "vdb").unwrap_err().to_string().starts_with("cannot read "));
+/// The content of a file, `None` when there is none. At most one byte more than user-data may have is read, so that a
+/// larger file is seen to be too large.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let limit = config::MAX_SIZE as u64 + 1;
+    let read = || -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        File::open(path)?.take(limit).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    match read() {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cannot("read", path)(error)),
     }
 }
