@@ -3,8 +3,10 @@
 mod bad_input;
 mod boot;
 mod corruption;
+mod datasources;
 mod kill;
 mod many;
+mod metadata;
 mod network;
 mod seed;
 mod state;
