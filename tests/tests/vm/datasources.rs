@@ -181,7 +181,6 @@ const GOAL_STATE: &str = "<?xml version=\"1.0\"?><GoalState><Incarnation>1</Inca
 
 #[test]
 fn azure_has_a_disk_and_a_service_and_hears_that_the_node_is_up() {
-    // Made by: base64 of the user-data, as the platform does.
     let custom_data = base64(WITNESS);
     let environment = format!(
         "<Environment xmlns=\"http://schemas.dmtf.org/ovf/environment/1\" \
