@@ -202,7 +202,7 @@ impl Client {
 }
 
 fn settings(limits: &Limits, roots: Option<Vec<Certificate<'static>>>) -> Config {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(roots.unwrap_or_default())))
         .unversioned_rustls_crypto_provider(provider)

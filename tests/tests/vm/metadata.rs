@@ -57,7 +57,7 @@ impl Cloud {
         Vm::direct(Build::standard()).on(&self.disk).on_lan(&self.lan).smbios(EC2)
     }
 
-    fn from_now_on(&self, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) {
+    fn answers(&self, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) {
         *self.answer.lock().expect("nobody panics with this lock") = Box::new(answer);
     }
 }
@@ -66,14 +66,14 @@ impl Cloud {
 #[track_caller]
 fn runs_the_last_generation(answer: impl Fn(&Request) -> Response + Send + Sync + 'static, said: &str) {
     let cloud = Cloud::that_worked();
-    cloud.from_now_on(answer);
+    cloud.answers(answer);
     let mut vm = cloud.machine().boot();
     vm.expect_all(&[
         "echo: this is the first one",
         said,
         "holdfast: config (absent|rejected): generation 1 keeps running",
     ]);
-    cloud.from_now_on(honest("second"));
+    cloud.answers(honest("second"));
     vm.expect_all(&["accepted as generation 2", "echo: this is the second one"]);
     vm.power_off();
 }
