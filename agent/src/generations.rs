@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use config::MetaData;
+use config::{Included, MetaData};
 use plan::{Plan, ReadError, paths};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -46,6 +46,9 @@ pub(crate) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) network_config: Option<String>,
     pub(crate) meta: MetaData,
+    /// Addresses that were included; the content of the first one is the file `included-0`, and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) included: Vec<String>,
     /// Hex SHA-256 over everything it was made from.
     pub(crate) digest: String,
     /// Seconds since 1970, by the clock of the node.
@@ -90,15 +93,28 @@ impl Input<'_> {
             instance_id.clone().unwrap_or_default(),
             local_fqdn.clone().unwrap_or_default(),
             public_keys.join("\n"),
+            included(self.found).map(|(url, content)| url.to_owned() + &hex(content)).collect(),
         ];
         hex(parts.map(|part| hex(part.as_bytes())).join("\n").as_bytes())
     }
+}
+
+/// What was included, in its order.
+fn included(found: &Found) -> impl Iterator<Item = (&str, &[u8])> {
+    found
+        .included
+        .iter()
+        .filter_map(|included| Some((included.url.as_str(), included.content.as_deref().ok()?)))
 }
 
 /// Names of the files with what a generation was made from.
 const USER_DATA: &str = "user-data";
 const VENDOR_DATA: &str = "vendor-data";
 const NETWORK_CONFIG: &str = "network-config";
+
+fn included_file(number: usize) -> String {
+    format!("included-{number}")
+}
 
 impl Generation {
     /// What it was made from.
@@ -110,14 +126,15 @@ impl Generation {
         let named = |name: &Option<String>, file: &str| {
             name.as_ref().map(|name| Ok((name.clone(), read(file)?))).transpose()
         };
+        let kept = |(number, url): (usize, &String)| {
+            Ok(Included { url: url.clone(), content: Ok(read(&included_file(number))?) })
+        };
         Ok(Found {
-            name: self.record.source.clone(),
-            datasource: self.record.datasource,
-            user_data: read(USER_DATA)?,
             vendor_data: named(&self.record.vendor_data, VENDOR_DATA)?,
             meta: self.record.meta.clone(),
             network_config: named(&self.record.network_config, NETWORK_CONFIG)?,
-            problems: Vec::new(),
+            included: self.record.included.iter().enumerate().map(kept).collect::<Result<_, _>>()?,
+            ..Found::new(self.record.datasource, &self.record.source, read(USER_DATA)?)
         })
     }
 
@@ -170,6 +187,7 @@ impl Generations {
             vendor_data: input.found.vendor_data.as_ref().map(|(name, _)| name.clone()),
             network_config: input.found.network_config.as_ref().map(|(name, _)| name.clone()),
             meta: input.found.meta.clone(),
+            included: included(input.found).map(|(url, _)| url.to_owned()).collect(),
             digest: input.digest(),
             time: now.as_secs(),
         };
@@ -255,6 +273,9 @@ fn write(
     for (file, content) in [(USER_DATA, input.found.user_data.as_slice())].into_iter().chain(others) {
         file::create(&directory.join(file), 0o600, content)?;
     }
+    for (number, (_, content)) in included(input.found).enumerate() {
+        file::create(&directory.join(included_file(number)), 0o600, content)?;
+    }
     write_json(&directory.join("plan.json"), plan)?;
     write_json(&directory.join("generation.json"), record)?;
     let bundles = directory.join("bundles");
@@ -314,15 +335,7 @@ mod tests {
     }
 
     fn found(user_data: &str) -> Found {
-        Found {
-            name: "f".to_owned(),
-            datasource: Datasource::NoCloud,
-            user_data: user_data.as_bytes().to_vec(),
-            vendor_data: None,
-            meta: MetaData::default(),
-            network_config: None,
-            problems: Vec::new(),
-        }
+        Found::new(Datasource::NoCloud, "f", user_data.as_bytes().to_vec())
     }
 
     fn digest(found: &Found, root_hash: &str) -> String {

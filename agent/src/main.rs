@@ -21,6 +21,7 @@ mod planner;
 mod source;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::Host;
@@ -32,7 +33,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let host = match Host::read() {
-        Ok(host) => host,
+        Ok(host) => Arc::new(host),
         Err(error) => {
             console::error(console::chain(&error));
             return ExitCode::FAILURE;

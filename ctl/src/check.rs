@@ -81,6 +81,7 @@ fn judge(args: &Args, [user_data, vendor_data, meta_data, network_config]: &[Opt
         vendor_data: named(vendor_data),
         meta_data: named(meta_data),
         network_config: named(network_config),
+        included: &[],
     };
     let outcome = config::judge(&input, if args.node { Judge::Node } else { Judge::Vocabulary });
     let valid = outcome.config.is_some();

@@ -20,7 +20,7 @@ mod time_server;
 mod vm;
 
 pub use build::{Build, Recipe, binary, faulty_init, project};
-pub use disk::Disk;
+pub use disk::{Disk, iso};
 pub use lan::{BRIDGE, Lan, Process};
 pub use server::{Request, Response, Server};
 pub use time_server::TimeServer;

@@ -257,7 +257,7 @@ fn other_formats_are_refused_with_advice() {
     }
     assert_eq!(
         problems("#include\nhttp://a/b\n"),
-        ["error 2:1: http://a/b cannot be included: this version fetches nothing",]
+        ["error 2:1: http://a/b cannot be included: it was not fetched",]
     );
     assert!(problems("")[0].starts_with("warning 1:1: user-data is empty"));
     assert_eq!(read("\u{feff}  \n#Cloud-Config \nhostname: a\n").hostname.as_deref(), Some("a"));

@@ -56,6 +56,7 @@ fn judge(path: &Path) -> Outcome {
         vendor_data: vendor.as_ref().map(|(name, bytes)| (*name, bytes.as_slice())),
         meta_data: meta.as_ref().map(|(name, bytes)| (*name, bytes.as_slice())),
         network_config: network.as_ref().map(|(name, bytes)| (*name, bytes.as_slice())),
+        included: &[],
     };
     config::judge(&input, Judge::Vocabulary)
 }
@@ -206,6 +207,7 @@ fn no_mutation_of_a_case_makes_it_panic() {
             }
             let input = Input {
                 network_config: Some(("network-config", &mutated[1])),
+                included: &[],
                 vendor_data: Some(("vendor-data", &mutated[0])),
                 ..Input::user_data("user-data", &mutated[0])
             };

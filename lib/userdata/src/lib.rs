@@ -15,7 +15,7 @@ mod read;
 mod tree;
 mod yaml;
 
-pub use format::MAX_SIZE;
+pub use format::{MAX_SIZE, gunzip};
 pub use load::{Include, Load, MAX_PARTS, Role};
 pub use merge::below;
 pub use problem::{Findings, Mark, Problem, Report, Severity, Source, SourceId};
