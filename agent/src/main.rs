@@ -6,7 +6,7 @@
 //! * find the user-data (`source`), judge it (`config`), make a plan of it (`planner`)
 //! * write the plan as a new generation, or find that the current one says the same (`generations`)
 //! * make the node what the plan says: name, hosts, keys (`identity`); hand the generation to PID 1
-//! * meanwhile, in a thread of its own: an address on the first link, and its renewal (`network`)
+//! * meanwhile, in a thread of its own: keep the network as it is described (`network`)
 
 mod configure;
 mod drivers;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let network = network::start();
+    let network = network::start(&host.cmdline);
     configure::configure(&host, &network);
     tell(&[NotifyState::Ready]);
     let interval = sd_notify::watchdog_enabled().map_or(HEARTBEAT, |limit| limit / 3);

@@ -30,6 +30,8 @@ pub const STATE: &str = "/var";
 pub const GENERATIONS: &str = "/var/lib/holdfast/generations";
 /// Writable layers of containers, one directory a service and digest.
 pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
+/// What the network remembers from boot to boot.
+pub const NETWORK: &str = "/var/lib/holdfast/network";
 /// Logs of services: `<service>.log`.
 pub const LOGS: &str = "/var/log/holdfast";
 
