@@ -43,7 +43,6 @@ struct Running {
 /// leaves the last good one running.
 pub(crate) fn configure(host: &Host, network: &Network) {
     let generations = Generations::of_node();
-    network.apply(None);
     let found = source::detect(&host.cmdline);
     let mut problems = Vec::new();
     let accepted = found.as_ref().and_then(|found| accept(host, &generations, found, &mut problems));
@@ -58,8 +57,12 @@ pub(crate) fn configure(host: &Host, network: &Network) {
         generation: generation.map(|generation| generation.record.number),
         problems: &problems,
     });
-    let Some(running) = &running else { return };
+    let Some(running) = &running else {
+        network.apply(None);
+        return;
+    };
     identity::set_hostname(&hostname(&running.config, &running.found));
+    network.apply(running.config.network.clone());
     let keys: Vec<_> =
         running.config.keys(&running.found.meta).into_iter().map(|(_, key)| key.to_owned()).collect();
     identity::keep_keys(&keys);

@@ -22,4 +22,4 @@ pub use build::{Build, Recipe, binary, faulty_init, project};
 pub use disk::Disk;
 pub use lan::{BRIDGE, Lan, Process};
 pub use server::{Request, Response, Server};
-pub use vm::{Page, Vm, VmBuilder};
+pub use vm::{Page, Vm, VmBuilder, directory};

@@ -139,9 +139,10 @@ impl Clients {
                 }
             }
             if let Some(mode) = needs.six {
-                let client = self.six.entry(*index).or_insert_with(|| {
-                    Client6::new(v6::Machine::new(needs.hardware, mode, random()))
-                });
+                let client = self
+                    .six
+                    .entry(*index)
+                    .or_insert_with(|| Client6::new(v6::Machine::new(needs.hardware, mode, random())));
                 client.name.clone_from(&needs.name);
                 let from = needs.link_local.filter(|_| needs.carrier);
                 if client.from != from {
@@ -230,7 +231,10 @@ impl Client4 {
                 v4::Action::Given(_) => changed = true,
                 v4::Action::Lost(lease) => {
                     let name = &self.name;
-                    console::warning(format_args!("network {name}: the lease of {} has ended", lease.address));
+                    console::warning(format_args!(
+                        "network {name}: the lease of {} has ended",
+                        lease.address
+                    ));
                     changed = true;
                 }
             }
@@ -242,13 +246,7 @@ impl Client4 {
         changed
     }
 
-    fn send(
-        &mut self,
-        index: u32,
-        message: &[u8],
-        from: Ipv4Addr,
-        to: Option<Ipv4Addr>,
-    ) -> io::Result<()> {
+    fn send(&mut self, index: u32, message: &[u8], from: Ipv4Addr, to: Option<Ipv4Addr>) -> io::Result<()> {
         // It hears every answer, whomever it is addressed to: some servers answer a renewal by broadcast.
         let socket = match &mut self.socket {
             Some(socket) => socket,

@@ -88,9 +88,10 @@ impl Engine {
         let needed = bindings.iter().filter(|(place, _)| is_needed(state, &state.links[*place]));
         let needed: Vec<u32> = needed.map(|(_, index)| *index).collect();
         let missing = if needed.is_empty() { "there is no link" } else { "there is no address" };
-        let online = self.announce(actual, &|link| bindings.iter().any(|(_, index)| *index == link.index), &|link| {
-            needed.contains(&link.index)
-        });
+        let online =
+            self.announce(actual, &|link| bindings.iter().any(|(_, index)| *index == link.index), &|link| {
+                needed.contains(&link.index)
+            });
         self.shared.set(View { online, facts });
         let hopeless = state.links.is_empty() && matches!(self.want, Want::State(_));
         self.report.online(online, hopeless, missing, now);
@@ -104,7 +105,8 @@ impl Engine {
         let leased = |link: &&Link| {
             self.given.four.contains_key(&link.index) || self.given.six.contains_key(&link.index)
         };
-        let entry = |link: &Link| Entry { id: link.name.clone(), name: link.name.clone(), ..Entry::default() };
+        let entry =
+            |link: &Link| Entry { id: link.name.clone(), name: link.name.clone(), ..Entry::default() };
         let links = actual.links.iter().filter(leased).map(entry).collect();
         let state = State { links, ..State::default() };
         let bindings = bind(&state, &actual.links, driver_of);

@@ -57,15 +57,8 @@ pub(super) fn of(entry: &Link, state: &State, name: &str) -> Vec<Setting> {
 
 /// The number of a bond's mode.
 pub(super) fn bond_mode(params: &[Param]) -> u8 {
-    const MODES: [&str; 7] = [
-        "balance-rr",
-        "active-backup",
-        "balance-xor",
-        "broadcast",
-        "802.3ad",
-        "balance-tlb",
-        "balance-alb",
-    ];
+    const MODES: [&str; 7] =
+        ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"];
     let mode = params.iter().find(|param| param.name == "bond-mode").and_then(|param| match param.value {
         ParamValue::Word(word) => MODES.iter().position(|mode| *mode == word),
         _ => None,

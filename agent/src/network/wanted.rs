@@ -112,7 +112,12 @@ impl Scene<'_> {
         let entries = self.state.links.iter().enumerate().filter(|(place, _)| missing(place));
         let new = entries.filter_map(|(_, entry)| {
             let address = entry.mac.as_ref().map(|mac| mac.0.clone());
-            Some(NewLink { name: entry.name.clone(), kind: self.kind(entry)?, address, alias: MARK.to_owned() })
+            Some(NewLink {
+                name: entry.name.clone(),
+                kind: self.kind(entry)?,
+                address,
+                alias: MARK.to_owned(),
+            })
         });
         new.collect()
     }
@@ -166,16 +171,24 @@ impl Scene<'_> {
         let mut add = |address: IpAddr, prefix, lifetime, no_route| {
             let scope = if is_link_local(address) { Scope::Link } else { Scope::Global };
             let origin = Origin::Ours;
-            list.push(Address { link: index, address, prefix, scope, origin, usable: true, lifetime, no_route });
+            list.push(Address {
+                link: index,
+                address,
+                prefix,
+                scope,
+                origin,
+                usable: true,
+                lifetime,
+                no_route,
+            });
         };
         for subnet in automatic(entry) {
             if let (Method::Static { .. }, Some((address, prefix))) = (subnet.method, subnet.address) {
                 add(address, prefix, None, false);
             }
         }
-        let left = |end: Duration| {
-            u32::try_from(end.saturating_sub(self.now).as_secs()).unwrap_or(u32::MAX).max(1)
-        };
+        let left =
+            |end: Duration| u32::try_from(end.saturating_sub(self.now).as_secs()).unwrap_or(u32::MAX).max(1);
         if let Some(held) = self.given.four.get(&index) {
             let left = left(held.ends());
             add(held.lease.address.into(), held.lease.prefix, Some((left, left)), false);
@@ -237,8 +250,7 @@ fn leased_routes(held: &v4::Held, link: u32, metric: u32) -> Vec<Route> {
 }
 
 fn default_route(gateway: IpAddr) -> netconfig::Route {
-    let network =
-        if gateway.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let network = if gateway.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     netconfig::Route {
         network,
         prefix: 0,

@@ -96,6 +96,8 @@ pub(super) struct Machine {
     pub(super) network: Network,
     /// Arguments of `-smbios`.
     pub(super) smbios: Vec<String>,
+    /// Whether it has a slot that devices can be plugged into while it runs.
+    pub(super) hot_plug: bool,
     /// Whether a reboot boots again; otherwise it ends QEMU.
     pub(super) reboots: bool,
 }
@@ -113,6 +115,9 @@ impl Machine {
         qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         qemu.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
         qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        if self.hot_plug {
+            qemu.args(["-device", "pcie-root-port,id=hotplug"]);
+        }
         if !self.reboots {
             qemu.arg("-no-reboot");
         }
@@ -210,6 +215,7 @@ mod tests {
             drives: vec!["a,b.raw".into()],
             network: Network::User(vec![PortForward { host: 8080, guest: 80 }]),
             smbios: Vec::new(),
+            hot_plug: false,
             reboots: true,
         }
     }
@@ -223,6 +229,13 @@ mod tests {
         assert!(words(&machine()).contains(&"user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80".to_owned()));
         assert!("80".parse::<PortForward>().is_err());
         assert!("8080:http".parse::<PortForward>().is_err());
+    }
+
+    #[test]
+    fn a_slot_for_devices_is_there_when_it_is_asked_for() {
+        let slot = "pcie-root-port,id=hotplug".to_owned();
+        assert!(!words(&machine()).contains(&slot));
+        assert!(words(&Machine { hot_plug: true, ..machine() }).contains(&slot));
     }
 
     #[test]

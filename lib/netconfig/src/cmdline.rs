@@ -195,7 +195,9 @@ mod tests {
 
     #[test]
     fn a_whole_line() {
-        let line = read("ip=192.0.2.5:192.0.2.9:192.0.2.1:255.255.255.0:harbour:eth0:off:192.0.2.2:192.0.2.3:192.0.2.4");
+        let line = read(
+            "ip=192.0.2.5:192.0.2.9:192.0.2.1:255.255.255.0:harbour:eth0:off:192.0.2.2:192.0.2.3:192.0.2.4",
+        );
         let link = &line.state.links[0];
         let subnet = &link.subnets[0];
         assert_eq!((link.name.as_str(), line.host_name.as_deref()), ("eth0", Some("harbour")));

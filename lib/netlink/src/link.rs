@@ -133,9 +133,7 @@ impl Kernel {
             Kind::Vlan { id, lower } => {
                 (info.nested(INFO_DATA, &Attributes::default().u16(VLAN_ID, id)), Some(lower))
             }
-            Kind::Bond { mode } => {
-                (info.nested(INFO_DATA, &Attributes::default().u8(BOND_MODE, mode)), None)
-            }
+            Kind::Bond { mode } => (info.nested(INFO_DATA, &Attributes::default().u8(BOND_MODE, mode)), None),
             Kind::Bridge | Kind::Wireguard => (info, None),
         };
         let attributes = Attributes::default()

@@ -8,8 +8,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 pub fn open(link: u32, port: u16) -> io::Result<OwnedFd> {
     let protocol = u16::to_be(0x0800);
     // SAFETY: no pointers are passed. Protocol 0 receives nothing until it is bound to a link.
-    let socket =
-        unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    let socket = unsafe {
+        libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
+    };
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -119,15 +119,7 @@ pub struct Machine {
 impl Machine {
     /// A client that is stopped. It asks for the address `remembered` first.
     pub fn new(hardware: [u8; 6], remembered: Option<Ipv4Addr>, random: Random) -> Self {
-        Self {
-            hardware,
-            host_name: None,
-            random,
-            state: State::Stopped,
-            held: None,
-            remembered,
-            refused: 0,
-        }
+        Self { hardware, host_name: None, random, state: State::Stopped, held: None, remembered, refused: 0 }
     }
 
     /// A client that goes on with a lease as if it had never been interrupted.

@@ -244,7 +244,10 @@ mod tests {
         assert_eq!((lease.address, lease.prefix, lease.server), (Ipv4Addr::new(10, 0, 2, 15), 24, SERVER));
         assert_eq!(lease.routes, [(Ipv4Addr::UNSPECIFIED, 0, SERVER)]);
         assert_eq!((lease.search, lease.name_servers), (vec!["example.com".to_owned()], vec![SERVER]));
-        assert_eq!((lease.host_name.as_deref(), lease.ntp_servers.as_slice()), (Some("harbour"), [SERVER].as_slice()));
+        assert_eq!(
+            (lease.host_name.as_deref(), lease.ntp_servers.as_slice()),
+            (Some("harbour"), [SERVER].as_slice())
+        );
         assert_eq!(lease.times.map(|time| time.as_secs()), [43_200, 75_600, 86_400]);
     }
 
@@ -270,7 +273,10 @@ mod tests {
         assert_eq!(reply(&offer, HARDWARE, 8), None, "another transaction");
         assert_eq!(reply(&offer, [9; 6], 7), None, "another station");
         assert_eq!(reply(&from_server(MessageType::Offer, vec![]), HARDWARE, 7), None, "no server");
-        assert_eq!(reply(&from_server(MessageType::Nak, server()), HARDWARE, 7), Some(Reply::Nak { server: Some(SERVER) }));
+        assert_eq!(
+            reply(&from_server(MessageType::Nak, server()), HARDWARE, 7),
+            Some(Reply::Nak { server: Some(SERVER) })
+        );
         for length in 0..offer.len() {
             reply(&offer[..length], HARDWARE, 7);
         }
@@ -287,10 +293,7 @@ mod tests {
         assert_eq!(renew.ciaddr(), address);
         assert!(renew.opts().get(OptionCode::ServerIdentifier).is_none(), "RFC 2131, section 4.3.6");
         assert!(renew.opts().get(OptionCode::RequestedIpAddress).is_none());
-        assert_eq!(
-            renew.opts().get(OptionCode::Hostname),
-            Some(&DhcpOption::Hostname("harbour".to_owned()))
-        );
+        assert_eq!(renew.opts().get(OptionCode::Hostname), Some(&DhcpOption::Hostname("harbour".to_owned())));
         let reboot = decode(&message(Question::Reboot { address }, HARDWARE, 7, None));
         assert_eq!(reboot.ciaddr(), Ipv4Addr::UNSPECIFIED, "RFC 2131, section 4.3.2");
         assert!(reboot.opts().get(OptionCode::ServerIdentifier).is_none());

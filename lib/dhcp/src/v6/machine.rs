@@ -230,7 +230,8 @@ impl Machine {
         }
         let Some(exchange) = self.exchange().filter(|exchange| now >= exchange.next) else { return };
         let mut exchange = exchange.clone();
-        let leased = self.held.as_ref().and_then(|held| Some((held.lease.address?, held.lease.server.clone())));
+        let leased =
+            self.held.as_ref().and_then(|held| Some((held.lease.address?, held.lease.server.clone())));
         let (question, pace) = match (&self.state, leased) {
             (State::Requesting(_, Lease { address: Some(address), server, .. }), _) => {
                 (Question::Request(*address, server.clone()), REQUEST)

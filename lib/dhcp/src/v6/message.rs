@@ -92,7 +92,12 @@ pub(super) fn message(question: &Question, hardware: [u8; 6], id: u32, elapsed: 
     };
     if *question != Question::Information {
         let addresses = address.map(|addr| {
-            DhcpOption::IAAddr(IAAddr { addr, preferred_life: 0, valid_life: 0, opts: [].into_iter().collect() })
+            DhcpOption::IAAddr(IAAddr {
+                addr,
+                preferred_life: 0,
+                valid_life: 0,
+                opts: [].into_iter().collect(),
+            })
         });
         let opts = addresses.into_iter().collect();
         options.insert(DhcpOption::IANA(IANA { id: ASSOCIATION, t1: 0, t2: 0, opts }));
@@ -137,9 +142,7 @@ pub(super) fn reply(bytes: &[u8], hardware: [u8; 6], id: u32, mode: Mode) -> Opt
 
 fn lease(message: &Message, mode: Mode) -> Option<Lease> {
     let options = message.opts();
-    let failed = |status: Option<&DhcpOption>| {
-        matches!(status, Some(DhcpOption::StatusCode(StatusCode { status, .. })) if *status != Status::Success)
-    };
+    let failed = |status: Option<&DhcpOption>| matches!(status, Some(DhcpOption::StatusCode(StatusCode { status, .. })) if *status != Status::Success);
     let Some(DhcpOption::ServerId(server)) = options.get(OptionCode::ServerId) else { return None };
     if failed(options.get(OptionCode::StatusCode)) {
         return None;
