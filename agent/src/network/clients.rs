@@ -198,18 +198,18 @@ impl Clients {
         given.six = six.filter_map(|(index, c)| Some((*index, c.machine.held()?.clone()))).collect();
     }
 
-    /// What an agent after this one goes on with.
-    pub(super) fn running(&self, configured: bool) -> Running {
+    /// What an agent after this one goes on with, as far as clients know it.
+    pub(super) fn running(&self) -> Running {
         let four = self.four.iter();
         let six = self.six.iter();
         Running {
-            configured,
             four: four
                 .filter_map(|(index, c)| Some((*index, (c.machine.hardware(), c.machine.held()?.clone()))))
                 .collect(),
             six: six
                 .filter_map(|(index, c)| Some((*index, (c.machine.hardware(), c.machine.held()?.clone()))))
                 .collect(),
+            ..Running::default()
         }
     }
 }

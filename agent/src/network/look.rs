@@ -19,7 +19,7 @@ use super::difference::{Change, difference};
 use super::engine::{Engine, Want};
 use super::given::{dhcp4, dhcp6};
 use super::settings::Setting;
-use super::store::{self, mac_text};
+use super::store::{self, Running, mac_text};
 use super::wanted::{Actual, MARK, wanted};
 use super::{View, resolver};
 use crate::{drivers, file};
@@ -161,7 +161,8 @@ impl Engine {
 
     /// Writes down what an agent after this one, or the next boot, goes on with.
     fn write(&mut self, configured: bool) {
-        let running = self.clients.running(configured);
+        let routers = self.given.routers.clone();
+        let running = Running { configured, routers, ..self.clients.running() };
         if running != self.running {
             running.write();
             let mut remembered = self.remembered.clone();

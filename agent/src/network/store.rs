@@ -1,8 +1,9 @@
 //! What outlives the agent, and what outlives the boot.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dhcp::{v4, v6};
 use plan::paths;
@@ -19,6 +20,8 @@ pub(super) struct Running {
     /// Leases by link number, each with the hardware address that it is for.
     pub(super) four: BTreeMap<u32, ([u8; 6], v4::Held)>,
     pub(super) six: BTreeMap<u32, ([u8; 6], v6::Held)>,
+    /// Name servers that routers have told, by link number: routers repeat themselves only now and then.
+    pub(super) routers: BTreeMap<u32, (Vec<IpAddr>, Duration)>,
 }
 
 /// Addresses to ask for first at the next boot, by hardware address.

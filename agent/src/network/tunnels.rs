@@ -23,8 +23,11 @@ const PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Tunnels {
     told: BTreeMap<u32, Tunnel>,
     names: BTreeMap<String, Name>,
-    resolved: (Sender<(String, Option<SocketAddr>)>, Receiver<(String, Option<SocketAddr>)>),
+    resolved: (Sender<Resolved>, Receiver<Resolved>),
 }
+
+/// A name, and its address when it has one.
+type Resolved = (String, Option<SocketAddr>);
 
 #[derive(Debug)]
 enum Name {

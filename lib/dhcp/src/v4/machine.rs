@@ -94,7 +94,7 @@ enum State {
     Stopped,
     Waiting { until: Duration },
     Selecting(Exchange),
-    Requesting(Exchange, Lease),
+    Requesting(Exchange, Box<Lease>),
     Rebooting(Exchange, Ipv4Addr),
     Bound,
     Renewing(Exchange),
@@ -206,7 +206,7 @@ impl Machine {
         let Some(reply) = reply(bytes, self.hardware, exchange.id) else { return };
         match (&self.state, reply) {
             (State::Selecting(_), Reply::Offer(offer)) => {
-                self.state = State::Requesting(Exchange::new(now, &mut self.random), *offer);
+                self.state = State::Requesting(Exchange::new(now, &mut self.random), offer);
             }
             (State::Selecting(_), _) | (_, Reply::Offer(_)) => {}
             (_, Reply::Ack(lease)) => {

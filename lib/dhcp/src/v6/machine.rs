@@ -82,7 +82,7 @@ enum State {
     Stopped,
     Waiting { until: Duration },
     Soliciting(Exchange),
-    Requesting(Exchange, Lease),
+    Requesting(Exchange, Box<Lease>),
     Informing(Exchange),
     Bound,
     Renewing(Exchange),
@@ -194,7 +194,7 @@ impl Machine {
         let Some(reply) = reply(bytes, self.hardware, exchange.id, self.mode) else { return };
         match (&self.state, reply) {
             (State::Soliciting(_), Reply::Advertise(offer)) => {
-                self.state = State::Requesting(Exchange::new(now, &mut self.random), *offer);
+                self.state = State::Requesting(Exchange::new(now, &mut self.random), offer);
             }
             (State::Soliciting(_), _) | (_, Reply::Advertise(_)) => {}
             (_, Reply::Given(lease)) => {
@@ -233,9 +233,10 @@ impl Machine {
         let leased =
             self.held.as_ref().and_then(|held| Some((held.lease.address?, held.lease.server.clone())));
         let (question, pace) = match (&self.state, leased) {
-            (State::Requesting(_, Lease { address: Some(address), server, .. }), _) => {
-                (Question::Request(*address, server.clone()), REQUEST)
-            }
+            (State::Requesting(_, offer), _) => match offer.address {
+                Some(address) => (Question::Request(address, offer.server.clone()), REQUEST),
+                None => (Question::Solicit, SOLICIT),
+            },
             (State::Renewing(_), Some((address, server))) => (Question::Renew(address, server), RENEW),
             (State::Rebinding(_), Some((address, _))) => (Question::Rebind(address), RENEW),
             (State::Informing(_), _) => (Question::Information, INFORMATION),
