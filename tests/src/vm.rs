@@ -284,7 +284,7 @@ impl Vm {
     pub fn plug_in(&mut self, lan: &Lan) -> String {
         let (name, address) = lan.tap();
         self.monitor(&format!("netdev_add tap,id=late,ifname={name},script=no,downscript=no"));
-        self.monitor(&format!("device_add virtio-net-pci,netdev=late,bus=hotplug,mac={address},romfile="));
+        self.monitor(&format!("device_add virtio-net-pci,netdev=late,bus=later,mac={address},romfile="));
         address
     }
 

@@ -206,7 +206,9 @@ impl Machine {
         let Some(reply) = reply(bytes, self.hardware, exchange.id) else { return };
         match (&self.state, reply) {
             (State::Selecting(_), Reply::Offer(offer)) => {
-                self.state = State::Requesting(Exchange::new(now, &mut self.random), offer);
+                // With the id of the offer (RFC 2131, table 5).
+                let request = Exchange { id: exchange.id, ..Exchange::new(now, &mut self.random) };
+                self.state = State::Requesting(request, offer);
             }
             (State::Selecting(_), _) | (_, Reply::Offer(_)) => {}
             (_, Reply::Ack(lease)) => {

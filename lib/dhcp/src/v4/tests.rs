@@ -31,11 +31,19 @@ struct Server {
     mood: Mood,
     /// The kinds of the questions that it has seen, and when.
     seen: Vec<(u64, &'static str)>,
+    /// The transactions that they belong to.
+    transactions: Vec<u32>,
 }
 
 impl Server {
     fn new() -> Self {
-        Self { own: SERVER, address: ADDRESS, mood: Mood::Generous, seen: Vec::new() }
+        Self {
+            own: SERVER,
+            address: ADDRESS,
+            mood: Mood::Generous,
+            seen: Vec::new(),
+            transactions: Vec::new(),
+        }
     }
 
     fn answer(&mut self, bytes: &[u8], to: Option<Ipv4Addr>, now: Duration) -> Option<Vec<u8>> {
@@ -51,6 +59,7 @@ impl Server {
             (.., None) => "rebind",
         };
         self.seen.push((now.as_secs(), kind));
+        self.transactions.push(asked.xid());
         if to.is_some_and(|to| to != self.own) {
             return None;
         }
@@ -139,6 +148,7 @@ fn a_lease_is_found_and_renewed_at_half_its_time() {
     let mut world = World::new(None);
     world.happen(Event::LinkUp);
     assert_eq!(world.kinds(), ["discover", "request"]);
+    assert_eq!(world.server.transactions[0], world.server.transactions[1], "RFC 2131, table 5");
     world.until(10 * 3600);
     let renewals: Vec<_> = world.server.seen.iter().skip(2).take(3).copied().collect();
     assert_eq!(renewals, [(1810, "renew"), (3610, "renew"), (5410, "renew")]);
