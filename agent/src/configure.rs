@@ -95,6 +95,7 @@ fn take(
     network.apply(wanted.or_else(|| search.own_network()));
     let Some(running) = &running else { return valid };
     identity::set_hostname(&hostname(&running.config, &running.found));
+    network.apply(running.config.network.clone());
     let keys: Vec<_> =
         running.config.keys(&running.found.meta).into_iter().map(|(_, key)| key.to_owned()).collect();
     identity::keep_keys(&keys);

@@ -6,7 +6,7 @@
 //! * find the user-data (`source`), judge it (`config`), make a plan of it (`planner`)
 //! * write the plan as a new generation, or find that the current one says the same (`generations`)
 //! * make the node what the plan says: name, hosts, keys (`identity`); hand the generation to PID 1
-//! * meanwhile, in threads of their own: an address on the first link, and its renewal (`network`); the time (`clock`)
+//! * meanwhile, in threads of their own: keep the network as it is described (`network`), and the time right (`clock`)
 
 mod clock;
 mod configure;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let network = network::start();
+    let network = network::start(&host.cmdline);
     let facts = network.clone();
     clock::start(move || facts.facts().ntp_servers);
     configure::configure(&host, &network);

@@ -24,4 +24,4 @@ pub use disk::{Disk, iso};
 pub use lan::{BRIDGE, Lan, Process};
 pub use server::{Request, Response, Server};
 pub use time_server::TimeServer;
-pub use vm::{Page, Vm, VmBuilder};
+pub use vm::{Page, Vm, VmBuilder, directory};

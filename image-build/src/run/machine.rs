@@ -98,6 +98,8 @@ pub(super) struct Machine {
     pub(super) smbios: Vec<String>,
     /// What the hardware clock says when the machine is switched on, as QEMU's `-rtc base=` takes it.
     pub(super) clock: Option<String>,
+    /// Whether it has a slot that devices can be plugged into while it runs.
+    pub(super) hot_plug: bool,
     /// Whether a reboot boots again; otherwise it ends QEMU.
     pub(super) reboots: bool,
 }
@@ -117,6 +119,9 @@ impl Machine {
         qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         if let Some(time) = &self.clock {
             qemu.args(["-rtc", &format!("base={time}")]);
+        }
+        if self.hot_plug {
+            qemu.args(["-device", "pcie-root-port,id=later"]);
         }
         if !self.reboots {
             qemu.arg("-no-reboot");
@@ -216,6 +221,7 @@ mod tests {
             network: Network::User(vec![PortForward { host: 8080, guest: 80 }]),
             smbios: Vec::new(),
             clock: None,
+            hot_plug: false,
             reboots: true,
         }
     }
@@ -229,6 +235,13 @@ mod tests {
         assert!(words(&machine()).contains(&"user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80".to_owned()));
         assert!("80".parse::<PortForward>().is_err());
         assert!("8080:http".parse::<PortForward>().is_err());
+    }
+
+    #[test]
+    fn a_slot_for_devices_is_there_when_it_is_asked_for() {
+        let slot = "pcie-root-port,id=later".to_owned();
+        assert!(!words(&machine()).contains(&slot));
+        assert!(words(&Machine { hot_plug: true, ..machine() }).contains(&slot));
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub(crate) struct Args {
     /// Plug a link of the guest into this tap device of the host, instead of QEMU's own network
     #[arg(long = "tap", value_name = "NAME[,MAC]", conflicts_with_all = ["ports", "no_network"])]
     taps: Vec<Tap>,
+    /// Have a slot that a device can be plugged into while the guest runs (QEMU's bus `later`)
+    #[arg(long)]
+    hot_plug: bool,
     /// Let the firmware say this of the machine (an argument of QEMU's -smbios)
     #[arg(long, value_name = "FIELDS")]
     smbios: Vec<String>,
@@ -185,6 +188,7 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
         },
         smbios: args.smbios.clone(),
         clock: args.clock.clone(),
+        hot_plug: args.hot_plug,
         reboots: !args.no_reboot,
     })
 }

@@ -17,7 +17,7 @@ use crate::{Config, Judge, machine};
 pub(crate) const MACHINE: &[&str] =
     &["hostname", "ntp", "ssh_authorized_keys", "disable_root", "services", "holdfast", "vendor_data"];
 /// Keys of the section `holdfast`.
-pub(crate) const HOLDFAST: &[&str] = &["gate", "env"];
+pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",

@@ -32,6 +32,8 @@ pub const GENERATIONS: &str = "/var/lib/holdfast/generations";
 pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
 /// The last time that the node has known: the file's own, of its last change.
 pub const CLOCK: &str = "/var/lib/holdfast/clock";
+/// What the network remembers from boot to boot.
+pub const NETWORK: &str = "/var/lib/holdfast/network";
 /// Logs of services: `<service>.log`.
 pub const LOGS: &str = "/var/log/holdfast";
 

@@ -272,7 +272,7 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
     take(
         "network",
         |at, holdfast| holdfast.network = netconfig::read(at),
-        "Network configuration, version 1 or 2.",
+        "Network configuration, version 1 or 2: see `network.md`. It counts before the platform's.",
     ),
     take(
         "compat",
