@@ -18,4 +18,5 @@ pub mod packet;
 pub mod process;
 pub mod random;
 pub mod signals;
+pub mod swap;
 pub mod watchdog;
