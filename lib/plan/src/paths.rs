@@ -30,6 +30,8 @@ pub const STATE: &str = "/var";
 pub const GENERATIONS: &str = "/var/lib/holdfast/generations";
 /// Writable layers of containers, one directory a service and digest.
 pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
+/// Certificate authorities that containers are given: `<SHA-256>.crt`.
+pub const CERTIFICATES: &str = "/var/lib/holdfast/certificates";
 /// Logs of services: `<service>.log`.
 pub const LOGS: &str = "/var/log/holdfast";
 
