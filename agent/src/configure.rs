@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::network::Network;
 use crate::planner::{Wanted, draft};
 use crate::source::{self, Found};
-use crate::{console, file, identity, tell};
+use crate::{apply, commands, console, file, tell};
 
 /// The node's name when nobody gives it one.
 const HOSTNAME: &str = "holdfast";
@@ -28,6 +28,8 @@ struct Status<'a> {
     /// The generation that runs.
     generation: Option<u64>,
     problems: &'a [Problem],
+    /// What it asks for and could not be done.
+    failures: &'a [apply::Failure],
 }
 
 /// A configuration that is in force.
@@ -43,13 +45,19 @@ struct Running {
 /// leaves the last good one running.
 pub(crate) fn configure(host: &Host, network: &Network) {
     let generations = Generations::of_node();
-    network.apply(None);
     let found = source::detect(&host.cmdline);
     let mut problems = Vec::new();
     let accepted = found.as_ref().and_then(|found| accept(host, &generations, found, &mut problems));
     let valid = accepted.is_some();
     let running = accepted.or_else(|| keep_last(host, &generations, found.as_ref()));
 
+    let failures = match &running {
+        Some(running) => running.apply(host, network),
+        None => {
+            network.apply(None);
+            Vec::new()
+        }
+    };
     let generation = running.as_ref().and_then(|running| running.generation.as_ref());
     publish(&Status {
         source: found.as_ref().map(|found| found.name.as_str()),
@@ -57,17 +65,37 @@ pub(crate) fn configure(host: &Host, network: &Network) {
         valid,
         generation: generation.map(|generation| generation.record.number),
         problems: &problems,
+        failures: &failures,
     });
-    let Some(running) = &running else { return };
-    identity::set_hostname(&hostname(&running.config, &running.found));
-    let keys: Vec<_> =
-        running.config.keys(&running.found.meta).into_iter().map(|(_, key)| key.to_owned()).collect();
-    identity::keep_keys(&keys);
-    if let Some(generation) = generation {
-        tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={}", generation.record.number))]);
-        if let Err(error) = generations.prune() {
-            console::warning(console::chain(&error));
+    if generation.is_some()
+        && let Err(error) = generations.prune()
+    {
+        console::warning(console::chain(&error));
+    }
+}
+
+impl Running {
+    /// Makes the machine what the configuration says, and hands the generation to PID 1. Gives what failed of it.
+    fn apply(&self, host: &Host, network: &Network) -> Vec<apply::Failure> {
+        let Self { generation, found, config } = self;
+        let hostname = hostname(config, found);
+        let wanted = apply::Wanted {
+            host,
+            config,
+            meta: &found.meta,
+            datasource: found.datasource,
+            hostname: &hostname,
+            network,
+        };
+        let mut failures = apply::Failures::default();
+        let instance = apply::Instance::enter(found.meta.instance_id.as_deref(), &mut failures);
+        apply::before_start(&wanted, &instance, &mut failures);
+        let number = generation.as_ref().map(|generation| generation.record.number);
+        if let Some(number) = number {
+            tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={number}"))]);
         }
+        apply::after_start(&wanted, &instance, number);
+        failures.into_inner()
     }
 }
 
@@ -92,6 +120,20 @@ fn accept(
         say(problems);
         return None;
     };
+    let certificates = match apply::certificates_for_containers(config.machine.ca_certs.as_ref()) {
+        Ok(certificates) => certificates,
+        Err(error) => {
+            problems.push(Problem::error(&found.name, None, "ca_certs", console::chain(&error)));
+            say(problems);
+            return None;
+        }
+    };
+    let machine = &config.machine;
+    let commands = machine
+        .holdfast
+        .run_in
+        .as_ref()
+        .and_then(|image| commands::service(&machine.commands, image, found.meta.instance_id.as_deref()));
     let wanted = Wanted {
         desired: &desired,
         source: &found.name,
@@ -99,6 +141,8 @@ fn accept(
         os_version: &host.os_version,
         images: &host.images,
         seccomp: &host.seccomp,
+        certificates: certificates.as_deref(),
+        commands: commands.as_ref(),
     };
     let drafted = draft(&wanted).map_err(|more| problems.extend(more)).ok();
     say(problems);

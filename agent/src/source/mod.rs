@@ -1,7 +1,7 @@
 //! Where user-data comes from: the kernel command line, a NoCloud disk, a file in the root; the first one there counts.
 
 mod datasource;
-mod label;
+pub(crate) mod label;
 mod nocloud;
 
 use std::path::Path;
