@@ -2,12 +2,15 @@
 
 mod bad_input;
 mod boot;
+mod config;
 mod corruption;
+mod generations;
 mod kill;
 mod many;
 mod network;
 mod seed;
 mod state;
+mod storage;
 mod upgrade;
 
 /// A web server and a service that only says hello, both of busybox.
