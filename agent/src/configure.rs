@@ -51,13 +51,8 @@ pub(crate) fn configure(host: &Host, network: &Network) {
     let valid = accepted.is_some();
     let running = accepted.or_else(|| keep_last(host, &generations, found.as_ref()));
 
-    let failures = match &running {
-        Some(running) => running.apply(host, network),
-        None => {
-            network.apply(None);
-            Vec::new()
-        }
-    };
+    network.apply(running.as_ref().and_then(|running| running.config.network.clone()));
+    let failures = running.as_ref().map(|running| running.apply(host, network)).unwrap_or_default();
     let generation = running.as_ref().and_then(|running| running.generation.as_ref());
     publish(&Status {
         source: found.as_ref().map(|found| found.name.as_str()),

@@ -87,7 +87,6 @@ impl Failures {
 pub(crate) fn before_start(wanted: &Wanted<'_>, instance: &Instance, failures: &mut Failures) {
     let machine = &wanted.config.machine;
     wanted.network.set_resolv_conf(machine.resolv_conf.as_ref().map(resolv::text));
-    wanted.network.apply(wanted.config.network.clone());
     random::seed(&machine.random_seed, &wanted.meta.random_seed, failures);
     kernel::load_modules(&machine.holdfast.modules, failures);
     kernel::set_parameters(&machine.holdfast.sysctl, failures);
