@@ -18,7 +18,7 @@ BUILD_PACKAGES := e2fsprogs gcc libc6-dev libelf-dev libseccomp-dev make pkg-con
 # What booting takes.
 RUN_PACKAGES := ovmf qemu-system-x86
 # What only tests take: other people's tools that read what we write, and servers for guests to talk to.
-TEST_PACKAGES := chrony cpio cryptsetup-bin dnsmasq-base dosfstools erofs-utils genisoimage iproute2 tcpdump
+TEST_PACKAGES := chrony cpio cryptsetup-bin dnsmasq-base dosfstools erofs-utils genisoimage iproute2 openssh-client tcpdump
 
 # Artifacts carry the time of the last commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)

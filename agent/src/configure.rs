@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::network::Network;
 use crate::planner::{Wanted, draft};
 use crate::source::{self, Found, Search};
-use crate::{clock, console, file, identity, tell};
+use crate::{apply, clock, commands, console, file, tell};
 
 /// The node's name when nobody gives it one.
 const HOSTNAME: &str = "holdfast";
@@ -32,6 +32,8 @@ struct Status<'a> {
     /// The generation that runs.
     generation: Option<u64>,
     problems: &'a [Problem],
+    /// What it asks for and could not be done.
+    failures: &'a [apply::Failure],
 }
 
 /// A configuration that is in force.
@@ -80,7 +82,9 @@ fn take(
     let valid = accepted.is_some();
     let running = accepted.or_else(|| keep_last(host, generations, found));
     clock::apply(running.as_ref().and_then(|running| running.config.machine.ntp.as_ref()));
-
+    let own = running.as_ref().and_then(|running| running.config.network.clone());
+    network.apply(own.or_else(|| search.own_network()));
+    let failures = running.as_ref().map(|running| running.apply(host, network)).unwrap_or_default();
     let generation = running.as_ref().and_then(|running| running.generation.as_ref());
     publish(&Status {
         source: found.map(|found| found.name.as_str()),
@@ -89,23 +93,40 @@ fn take(
         valid,
         generation: generation.map(|generation| generation.record.number),
         problems: &problems,
+        failures: &failures,
     });
     source::report(found);
-    let wanted = running.as_ref().and_then(|running| running.config.network.clone());
-    network.apply(wanted.or_else(|| search.own_network()));
-    let Some(running) = &running else { return valid };
-    identity::set_hostname(&hostname(&running.config, &running.found));
-    network.apply(running.config.network.clone());
-    let keys: Vec<_> =
-        running.config.keys(&running.found.meta).into_iter().map(|(_, key)| key.to_owned()).collect();
-    identity::keep_keys(&keys);
-    if let Some(generation) = generation {
-        tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={}", generation.record.number))]);
-        if let Err(error) = generations.prune() {
-            console::warning(console::chain(&error));
-        }
+    if generation.is_some()
+        && let Err(error) = generations.prune()
+    {
+        console::warning(console::chain(&error));
     }
     valid
+}
+
+impl Running {
+    /// Makes the machine what the configuration says, and hands the generation to PID 1. Gives what failed of it.
+    fn apply(&self, host: &Host, network: &Network) -> Vec<apply::Failure> {
+        let Self { generation, found, config } = self;
+        let hostname = hostname(config, found);
+        let wanted = apply::Wanted {
+            host,
+            config,
+            meta: &found.meta,
+            datasource: found.datasource,
+            hostname: &hostname,
+            network,
+        };
+        let mut failures = apply::Failures::default();
+        let instance = apply::Instance::enter(found.meta.instance_id.as_deref(), &mut failures);
+        apply::before_start(&wanted, &instance, &mut failures);
+        let number = generation.as_ref().map(|generation| generation.record.number);
+        if let Some(number) = number {
+            tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={number}"))]);
+        }
+        apply::after_start(&wanted, &instance, number);
+        failures.into_inner()
+    }
 }
 
 /// The kernel's name of the node.
@@ -129,6 +150,20 @@ fn accept(
         say(problems);
         return None;
     };
+    let certificates = match apply::certificates_for_containers(config.machine.ca_certs.as_ref()) {
+        Ok(certificates) => certificates,
+        Err(error) => {
+            problems.push(Problem::error(&found.name, None, "ca_certs", console::chain(&error)));
+            say(problems);
+            return None;
+        }
+    };
+    let machine = &config.machine;
+    let commands = machine
+        .holdfast
+        .run_in
+        .as_ref()
+        .and_then(|image| commands::service(&machine.commands, image, found.meta.instance_id.as_deref()));
     let wanted = Wanted {
         desired: &desired,
         source: &found.name,
@@ -136,6 +171,8 @@ fn accept(
         os_version: &host.os_version,
         images: &host.images,
         seccomp: &host.seccomp,
+        certificates: certificates.as_deref(),
+        commands: commands.as_ref(),
     };
     let drafted = draft(&wanted).map_err(|more| problems.extend(more)).ok();
     say(problems);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use config::{Included, MetaData};
-use plan::{Plan, ReadError, paths};
+use plan::{Plan, ReadError, ShimConfig, paths};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -152,12 +152,17 @@ impl Generation {
 pub(crate) struct Generations {
     directory: PathBuf,
     containers: PathBuf,
+    certificates: PathBuf,
 }
 
 impl Generations {
     /// Those of the node.
     pub(crate) fn of_node() -> Self {
-        Self { directory: paths::GENERATIONS.into(), containers: paths::CONTAINERS.into() }
+        Self {
+            directory: paths::GENERATIONS.into(),
+            containers: paths::CONTAINERS.into(),
+            certificates: paths::CERTIFICATES.into(),
+        }
     }
 
     /// The one that the running release uses: its own last one, else the last one of any release.
@@ -207,7 +212,8 @@ impl Generations {
         Ok(Generation { record, plan, directory })
     }
 
-    /// Removes generations that are neither recent nor linked to, and the writable layers that no kept one uses.
+    /// Removes generations that are neither recent nor linked to, and the writable layers and certificates that no kept
+    /// one uses.
     pub(crate) fn prune(&self) -> Result<(), FileError> {
         let numbers = self.numbers();
         let mut kept: BTreeSet<u64> = numbers.iter().rev().take(KEPT).copied().collect();
@@ -216,15 +222,25 @@ impl Generations {
             target.to_str()?.parse::<u64>().ok()
         }));
         let mut used = BTreeSet::new();
+        let mut trusted = BTreeSet::new();
         for number in numbers {
             let directory = self.directory.join(number.to_string());
             if !kept.contains(&number) {
                 remove_tree(&directory)?;
-            } else if let Ok(plan) = plan::read_json::<Plan>(&directory.join("plan.json")) {
+                continue;
+            }
+            let bundles = entries(&directory.join("bundles"));
+            trusted.extend(bundles.filter_map(|bundle| {
+                plan::read_json::<ShimConfig>(&bundle.join("shim.json")).ok()?.certificates
+            }));
+            if let Ok(plan) = plan::read_json::<Plan>(&directory.join("plan.json")) {
                 used.extend(
                     plan.services.into_iter().map(|(name, service)| (name.to_string(), service.digest)),
                 );
             }
+        }
+        for file in entries(&self.certificates).filter(|file| !trusted.contains(file)) {
+            fs::remove_file(&file).map_err(cannot("remove", &file))?;
         }
         for service in entries(&self.containers) {
             for layer in entries(&service) {
@@ -330,7 +346,11 @@ mod tests {
     fn node() -> Node {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let generations = Generations { directory: at("generations"), containers: at("containers") };
+        let generations = Generations {
+            directory: at("generations"),
+            containers: at("containers"),
+            certificates: at("certificates"),
+        };
         Node { directory, generations }
     }
 
@@ -347,6 +367,7 @@ mod tests {
     }
 
     fn commit_found(node: &Node, found: &Found, root_hash: &str) -> Result<Generation, GenerationError> {
+        let certificates = node.generations.certificates.join("used.crt");
         let (desired, _) = config::check("f", &found.user_data);
         let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
         let image = images::Image { digest: String::new(), layers: Vec::new(), config };
@@ -358,6 +379,8 @@ mod tests {
             os_version: "1",
             images: &images,
             seccomp: &Value::Null,
+            certificates: Some(&certificates),
+            commands: None,
         };
         let input = Input { found, os_version: "1", root_hash };
         node.generations.commit(&input, &draft(&wanted).unwrap())
@@ -475,7 +498,13 @@ mod tests {
         for layer in [digest.as_str(), "unused"] {
             fs::create_dir_all(layers.join(layer).join("upper")).unwrap();
         }
+        let certificates = node.directory.path().join("certificates");
+        fs::create_dir(&certificates).unwrap();
+        for name in ["used.crt", "unused.crt"] {
+            fs::write(certificates.join(name), "").unwrap();
+        }
         node.generations.prune().unwrap();
+        assert!(certificates.join("used.crt").exists() && !certificates.join("unused.crt").exists());
         let mut expected: Vec<u64> = (4..=13).collect();
         expected.insert(0, 1);
         assert_eq!(node.generations.numbers(), expected, "1 is linked to, the rest is recent");

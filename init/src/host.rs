@@ -24,6 +24,15 @@ const CONTROLLERS: &str = "+cpuset +cpu +io +memory +pids";
 const BRANCHES: [(&str, u64, u32); 3] =
     [("init.scope", 4 << 20, 10_000), ("system.slice", 24 << 20, 100), (paths::SERVICES_SLICE, 0, 1000)];
 
+/// What links in the root lead to, so that people can write below `/opt` and mount below `/srv` (rootfs/root.toml).
+const LINKED: [(&str, u32); 5] = [
+    ("/var/home", 0o755),
+    ("/var/mnt", 0o755),
+    ("/var/opt", 0o755),
+    ("/var/root", 0o700),
+    ("/var/srv", 0o755),
+];
+
 /// Does all that needs no state.
 pub(crate) fn prepare() {
     attempt("set the clock", clock::raise());
@@ -140,7 +149,12 @@ fn state_directories() -> io::Result<()> {
     for directory in [paths::GENERATIONS, paths::CONTAINERS, paths::LOGS] {
         fs::create_dir_all(directory)?;
     }
-    fs::set_permissions("/var/lib/holdfast", fs::Permissions::from_mode(0o700))
+    fs::set_permissions("/var/lib/holdfast", fs::Permissions::from_mode(0o700))?;
+    for (directory, mode) in LINKED {
+        fs::create_dir_all(directory)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// `/etc/machine-id`: drawn once for each state (machine-id(5)).

@@ -6,15 +6,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 /// A file system that may be a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FileSystem {
+pub(crate) struct FileSystem {
     /// Its name for mount(2).
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Its label without the padding.
-    pub(super) label: String,
+    pub(crate) label: String,
 }
 
 /// The file system on a device, when it is one of the three.
-pub(super) fn probe(device: &mut (impl Read + Seek)) -> io::Result<Option<FileSystem>> {
+pub(crate) fn probe(device: &mut (impl Read + Seek)) -> io::Result<Option<FileSystem>> {
     if let Some(found) = iso9660(device)? {
         return Ok(Some(found));
     }

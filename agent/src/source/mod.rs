@@ -20,7 +20,7 @@ mod ec2;
 mod gce;
 mod hetzner;
 mod include;
-mod label;
+pub(crate) mod label;
 mod network_data;
 mod nocloud;
 mod openstack;

@@ -34,6 +34,8 @@ pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
 pub const CLOCK: &str = "/var/lib/holdfast/clock";
 /// What the network remembers from boot to boot.
 pub const NETWORK: &str = "/var/lib/holdfast/network";
+/// Certificate authorities that containers are given: `<SHA-256>.crt`.
+pub const CERTIFICATES: &str = "/var/lib/holdfast/certificates";
 /// Logs of services: `<service>.log`.
 pub const LOGS: &str = "/var/log/holdfast";
 

@@ -19,4 +19,5 @@ pub mod packet;
 pub mod process;
 pub mod random;
 pub mod signals;
+pub mod swap;
 pub mod watchdog;
