@@ -132,3 +132,25 @@ fn nobody_is_asked_when_the_configuration_says_so() {
     assert_eq!(server.asked(), 0, "it was asked");
     vm.power_off();
 }
+
+#[test]
+fn the_first_certificate_is_judged_when_the_clock_is_right() {
+    let build = Build::standard();
+    let disk = Disk::of(&build);
+    let (lan, _dhcp) = lan(&[]);
+    let _right = lan.tell_time("192.0.2.1", Duration::ZERO);
+    let boot = |user_data: &str| {
+        Vm::direct(build.clone()).on(&disk).on_lan(&lan).clock("1970-01-01").user_data(user_data).boot()
+    };
+    let mut vm = boot(&asking("{servers: [192.0.2.1]}"));
+    vm.expect("holdfast: clock stepped");
+    vm.expect("watch: time");
+    vm.power_off();
+
+    // Nobody answers there; it fails at once when it is tried.
+    let mut vm = boot("#include\nhttps://192.0.2.1/more\n");
+    vm.expect("https://192.0.2.1/more not included");
+    let order = vm.lines("holdfast: clock (stepped|is right)|https://192.0.2.1/more not included");
+    assert!(order[0].contains("holdfast: clock"), "the certificate came first: {order:#?}");
+    vm.power_off();
+}
