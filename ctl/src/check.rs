@@ -87,7 +87,13 @@ fn judge(args: &Args, [user_data, vendor_data, meta_data, network_config]: &[Opt
     let out = match args.format {
         Format::Json => {
             let effective = outcome.config.as_ref().map(|config| config.effective(&outcome.meta));
-            json!({ "valid": valid, "problems": outcome.problems, "effective": effective }).to_string()
+            json!({
+                "valid": valid,
+                "problems": outcome.problems,
+                "rejected_files": outcome.rejected_files,
+                "effective": effective,
+            })
+            .to_string()
         }
         Format::Text => {
             let no_colour = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());

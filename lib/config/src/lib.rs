@@ -16,6 +16,8 @@ mod machine;
 mod meta_data;
 mod reference;
 mod release;
+mod schema;
+mod shape;
 mod words;
 
 pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
@@ -26,7 +28,10 @@ pub use machine::{
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};
+pub use schema::schema;
 pub use userdata::{Located, MAX_SIZE, Mark, Problem, Severity, Source};
+
+use std::collections::BTreeMap;
 
 use userdata::{At, KeySpec, Load, Node, Report, Role, Use};
 
@@ -68,6 +73,8 @@ pub struct Outcome {
     pub desired: Option<Desired>,
     /// The meta-data.
     pub meta: MetaData,
+    /// Files of `write_files` that cannot be written, with the reason.
+    pub rejected_files: BTreeMap<String, &'static str>,
     /// Addresses of `#include` that were not fetched.
     pub includes: Vec<String>,
     /// What is wrong, or not done.
@@ -133,7 +140,9 @@ pub fn judge(input: &Input<'_>, judge: Judge) -> Outcome {
     let desired = release::desired(&root, &config, judge);
     let valid = !report.has_errors();
     let findings = report.finish();
+    let rejected_files = config.machine.rejected_files.clone();
     Outcome {
+        rejected_files,
         config: Some(config).filter(|_| valid),
         desired: desired.filter(|_| valid),
         meta: meta.unwrap_or_default(),

@@ -40,6 +40,8 @@ pub struct Machine {
     pub allow_meta_data_keys: Option<bool>,
     /// Files in the order they are written.
     pub files: Vec<File>,
+    /// Files that cannot be written, with the reason. The configuration has errors then.
+    pub rejected_files: BTreeMap<String, &'static str>,
     /// Certificate authorities.
     pub ca_certs: Option<CaCerts>,
     /// Host keys of the SSH front.

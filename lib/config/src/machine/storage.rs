@@ -170,7 +170,7 @@ pub(super) fn swap(at: &At<'_>) -> Option<Swap> {
         max_size: Option<u64>,
     }
     let table: [Key<Draft>; 3] = [
-        take("filename", |at, draft: &mut Draft| draft.filename = path(at), ""),
+        take("filename", |at, draft: &mut Draft| draft.filename = path(at).ok(), ""),
         take(
             "size",
             |at, draft| draft.size = if at.node.text() == Some("auto") { None } else { size(at) },
