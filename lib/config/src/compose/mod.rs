@@ -2,8 +2,12 @@
 //! the normal form that `docker compose config` has. What cannot be on a node (`build`, files beside the compose file,
 //! the socket of another engine) is refused by name. What a release runs of it is decided in [`crate::release`].
 
+mod forms;
+mod limits;
 mod ports;
+mod process;
 mod project;
+mod relations;
 mod service;
 mod values;
 mod volumes;
