@@ -7,6 +7,7 @@
 //! problem, and so is what is read but not applied: nothing is ignored silently.
 
 mod authorized_keys;
+mod changes;
 mod compose;
 mod depends;
 mod desired;
@@ -20,6 +21,7 @@ mod schema;
 mod shape;
 mod words;
 
+pub use changes::{Action, Change, Changes, WITHOUT_RESTART};
 pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
 pub use desired::{Desired, Logging, Network, Service};
 pub use machine::{
@@ -33,7 +35,7 @@ pub use userdata::{Located, MAX_SIZE, Mark, Problem, Severity, Source};
 
 use std::collections::BTreeMap;
 
-use userdata::{At, KeySpec, Load, Node, Report, Role, Use};
+use userdata::{At, Load, Node, Report, Role};
 
 /// What a configuration is made of: each a name for the problems, and the bytes.
 #[derive(Clone, Copy, Debug)]
@@ -156,19 +158,11 @@ pub fn judge(input: &Input<'_>, judge: Judge) -> Outcome {
 fn read(root: &At<'_>) -> (Machine, Project) {
     let mut machine = Machine::default();
     let mut table = machine::table();
-    table.extend(
-        ["services", "volumes", "networks", "secrets", "configs", "name"].map(|name| quiet(name, Use::Quiet)),
-    );
-    table.push(KeySpec { name: "include", use_: Use::Refused, doc: "put its content into this file" });
-    table.push(KeySpec { name: "models", use_: Use::Refused, doc: "run the model in a service" });
+    table.extend(compose::SECTIONS);
     root.section("a node's configuration", &table, &mut machine);
     machine::finish(root, &mut machine);
     let project = compose::read(root, &machine.holdfast.env);
     (machine, project)
-}
-
-fn quiet<T>(name: &'static str, use_: Use<T>) -> KeySpec<T> {
-    KeySpec { name, use_, doc: "" }
 }
 
 fn wants_vendor_data(user: &Node) -> bool {

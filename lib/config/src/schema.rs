@@ -97,7 +97,11 @@ fn any_case(words: &[&str]) -> String {
 
 fn fields(fields: &Fields) -> Json {
     match fields {
-        Fields::Named(value) => json!({ "type": "object", "additionalProperties": or_nothing(of(value)) }),
+        Fields::Named(value) => json!({
+            "type": "object",
+            "patternProperties": { "^x-": {} },
+            "additionalProperties": or_nothing(of(value)),
+        }),
         Fields::Known(keys) => {
             let properties: Map<String, Json> = keys
                 .iter()

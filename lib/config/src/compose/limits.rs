@@ -8,13 +8,13 @@ use super::values::parse_size;
 use crate::machine::take;
 
 pub(super) fn healthcheck(at: &At<'_>, service: &mut Service) {
-    let duration = |name| {
+    let duration = |name, doc| {
         take(
             name,
             |at, _: &mut ()| {
                 at.duration();
             },
-            "",
+            doc,
         )
     };
     let table: [Key<()>; 7] = [
@@ -28,25 +28,25 @@ pub(super) fn healthcheck(at: &At<'_>, service: &mut Service) {
                     at.error_with_hint("the first word of a test is not known", "NONE, CMD or CMD-SHELL");
                 }
             },
-            "",
+            "`[CMD, PROGRAM, ...]`, `[CMD-SHELL, LINE]`, a text for the shell, or `[NONE]`.",
         ),
-        duration("interval"),
-        duration("timeout"),
-        duration("start_period"),
-        duration("start_interval"),
+        duration("interval", "Time between two checks."),
+        duration("timeout", "Time that one check may take."),
+        duration("start_period", "Time in which a failure does not count."),
+        duration("start_interval", "Time between two checks in the start period."),
         take(
             "retries",
             |at, ()| {
                 at.int(0..=1_000_000);
             },
-            "",
+            "How many failures in a row make it unhealthy.",
         ),
         take(
             "disable",
             |at, ()| {
                 at.truth();
             },
-            "",
+            "`true`: also the image's own check is not used.",
         ),
     ];
     at.section("'healthcheck'", &table, &mut ());

@@ -16,14 +16,16 @@ pub(super) fn extra_hosts(at: &At<'_>, service: &mut Service) {
         for (name, _, value) in at.map().into_iter().flatten() {
             hosts.insert(name.to_owned(), as_is(value.node));
         }
-    }
-    for item in at.list().into_iter().flatten().filter(|_| at.is_list()) {
-        let Some(text) = item.text() else { continue };
-        match text.split_once('=').or_else(|| text.split_once(':')) {
-            Some((name, address)) if !name.is_empty() && !address.is_empty() => {
-                hosts.insert(name.to_owned(), json!(address));
+    } else {
+        for item in at.list().into_iter().flatten() {
+            let Some(text) = item.text() else { continue };
+            match text.split_once('=').or_else(|| text.split_once(':')) {
+                Some((name, address)) if !name.is_empty() && !address.is_empty() => {
+                    hosts.insert(name.to_owned(), json!(address));
+                }
+                _ => item
+                    .error_with_hint(format!("'{text}' names no host and address"), "as in 'db:192.0.2.7'"),
             }
-            _ => item.error_with_hint(format!("'{text}' names no host and address"), "as in 'db:192.0.2.7'"),
         }
     }
     service.put(at, Json::Object(hosts));
@@ -127,8 +129,16 @@ const DEPENDENCY: [Key<Dependency>; 3] = [
             ]);
             dependency.condition = condition.unwrap_or(Condition::ServiceStarted);
         },
-        "",
+        "What is waited for. Required.",
     ),
-    take("required", |at, dependency| dependency.required = at.truth().unwrap_or(true), ""),
-    take("restart", |at, dependency| dependency.restart = at.truth().unwrap_or_default(), ""),
+    take(
+        "required",
+        |at, dependency| dependency.required = at.truth().unwrap_or(true),
+        "`false`: it is started without it, too.",
+    ),
+    take(
+        "restart",
+        |at, dependency| dependency.restart = at.truth().unwrap_or_default(),
+        "`true`: it is restarted with it.",
+    ),
 ];

@@ -161,7 +161,7 @@ pub(crate) const READ: [Key<Service>; 56] = [
     take(
         "stop_grace_period",
         |at, service| {
-            text(at, service);
+            raw(at, service);
             service.stop_grace_period = at.duration();
         },
         "Time between the stop signal and the kill, as a duration. Default `10s`.",
@@ -170,7 +170,11 @@ pub(crate) const READ: [Key<Service>; 56] = [
         "logging",
         |at, service| {
             let table = [
-                take("driver", |at, service: &mut Service| service.logging = at.located_text(), ""),
+                take(
+                    "driver",
+                    |at, service: &mut Service| service.logging = at.located_text(),
+                    "`file`, `console` or `none`.",
+                ),
                 Key { name: "options", use_: Use::Quiet, doc: "" },
             ];
             at.section("'logging'", &table, service);

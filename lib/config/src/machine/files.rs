@@ -104,7 +104,7 @@ fn file(at: &At<'_>, left: &mut usize) -> Result<File, Rejected> {
                 Ok(path) => draft.path = Some(path),
                 Err(reason) => draft.refused = Some(reason),
             },
-            "",
+            "Where: an absolute path, not below the node's own directories (`/usr`, `/bin`, `/dev` and so on). Required.",
         ),
         take(
             "content",
@@ -114,14 +114,38 @@ fn file(at: &At<'_>, left: &mut usize) -> Result<File, Rejected> {
                     draft.is_binary = at.scalar().is_some_and(|scalar| scalar.kind == Kind::Binary);
                 }
             },
-            "",
+            "What. Without it the file is empty.",
         ),
-        take("encoding", |at, draft| draft.encoding = encoding(at).unwrap_or_default(), ""),
-        take("permissions", |at, draft| draft.mode = permissions(at), ""),
-        take("owner", |at, draft| draft.owner = owner(at), ""),
-        take("append", |at, draft| draft.append = at.truth().unwrap_or_default(), ""),
-        take("defer", |at, draft| draft.defer = at.truth().unwrap_or_default(), ""),
-        take("source", |at, draft| draft.source = source(at), ""),
+        take(
+            "encoding",
+            |at, draft| draft.encoding = encoding(at).unwrap_or_default(),
+            "`b64`, `gzip`, `gz+b64` and their other spellings. Default: as it is written.",
+        ),
+        take(
+            "permissions",
+            |at, draft| draft.mode = permissions(at),
+            "Octal digits without set-id bits. Default `0644`.",
+        ),
+        take(
+            "owner",
+            |at, draft| draft.owner = owner(at),
+            "`USER:GROUP` by number; of names only `root`, `nobody`, `nogroup`. Default `root:root`.",
+        ),
+        take(
+            "append",
+            |at, draft| draft.append = at.truth().unwrap_or_default(),
+            "`true`: it is added to what is there.",
+        ),
+        take(
+            "defer",
+            |at, draft| draft.defer = at.truth().unwrap_or_default(),
+            "`true`: it is written after the others.",
+        ),
+        take(
+            "source",
+            |at, draft| draft.source = source(at),
+            "Where the content is fetched; when that fails, `content` is written.",
+        ),
     ];
     let mut draft = Draft::default();
     at.section("a file", &table, &mut draft);
@@ -273,7 +297,7 @@ fn source(at: &At<'_>) -> Option<Source> {
                     url.clone_into(&mut source.url);
                 }
             },
-            "",
+            "`http://` or `https://`.",
         ),
         take(
             "headers",
@@ -282,7 +306,7 @@ fn source(at: &At<'_>) -> Option<Source> {
                     source.headers.extend(value.text().map(|text| (name.to_owned(), text.to_owned())));
                 }
             },
-            "",
+            "Headers of the request.",
         ),
     ];
     let mut source = Source { url: String::new(), headers: Vec::new() };
