@@ -26,14 +26,14 @@ fn line(change: &Change, width: usize) -> String {
         Action::Start => "start",
         Action::Stop => "stop",
         Action::Restart => "restart",
-        Action::Update => "update",
+        Action::Adjust => "adjust",
         Action::Keep => "keep",
     };
     let mut line = format!("{word:<8} {:<width$}", change.name.as_str());
     if !change.keys.is_empty() {
         line += &format!("  because of {}", change.keys.join(", "));
     }
-    if change.action == Action::Update {
+    if change.action == Action::Adjust {
         line += " (it keeps running)";
     }
     line.trim_end().to_owned()

@@ -34,8 +34,8 @@ struct Record {
     number: u64,
     os_version: String,
     source: String,
-    #[serde(default)]
-    local_hostname: Option<String>,
+    #[serde(default, skip_serializing)]
+    meta: MetaData,
 }
 
 struct Generation {
@@ -81,8 +81,18 @@ impl Generation {
         let record: Record = plan::read_json(&directory.join("generation.json")).map_err(said)?;
         let plan = plan::read_json(&directory.join("plan.json")).map_err(said)?;
         let user_data = File::read(&directory.join("user-data"))?;
-        let config =
-            config::judge(&Input::user_data(&user_data.name, &user_data.bytes), Judge::Vocabulary).config;
+        let optional = |name: &str| {
+            let path = directory.join(name);
+            File::read_optional(path.exists().then_some(path.as_path()))
+        };
+        let (vendor_data, network_config) = (optional("vendor-data")?, optional("network-config")?);
+        let input = Input {
+            user_data: user_data.named(),
+            vendor_data: vendor_data.as_ref().map(File::named),
+            meta_data: None,
+            network_config: network_config.as_ref().map(File::named),
+        };
+        let config = config::judge(&input, Judge::Vocabulary).config;
         Ok(Self { directory: directory.to_owned(), record, plan, config })
     }
 
@@ -99,24 +109,13 @@ impl Generation {
 
 /// The plans say what is done, the user-data says why.
 fn compare(a: &Generation, b: &Generation) -> Changes {
-    let meta = MetaData { local_fqdn: b.record.local_hostname.clone(), ..MetaData::default() };
-    let said = a.config.as_ref().zip(b.config.as_ref()).map(|(a, b)| Changes::between(a, b, &meta));
+    let said = a.config.as_ref().zip(b.config.as_ref());
+    let said = said.map(|(old, new)| Changes::between((old, &a.record.meta), (new, &b.record.meta)));
     let said = said.unwrap_or_default();
-    let (before, after) = (&a.plan.services, &b.plan.services);
-    let names: BTreeSet<&ServiceName> = before.keys().chain(after.keys()).collect();
+    let done = plan::difference(&a.plan, &b.plan);
+    let names: BTreeSet<&ServiceName> = a.plan.services.keys().chain(b.plan.services.keys()).collect();
     let change = |name: &ServiceName| {
-        let action = match (before.get(name), after.get(name)) {
-            (None, _) => Action::Start,
-            (_, None) => Action::Stop,
-            (Some(old), Some(new)) if old.digest != new.digest => Action::Restart,
-            // The bundle is the same under another number.
-            (Some(old), Some(new))
-                if *old != (plan::Service { bundle: old.bundle.clone(), ..new.clone() }) =>
-            {
-                Action::Update
-            }
-            _ => Action::Keep,
-        };
+        let action = done.get(name).map_or(Action::Keep, |change| Action::from(*change));
         let why = said.services.iter().find(|change| change.name == *name).map(|change| change.keys.clone());
         let keys = match why.filter(|keys| !keys.is_empty()) {
             Some(keys) => keys,

@@ -46,7 +46,7 @@ fn plan(format: Format, old: &File, new: &File, meta: Option<&File>) -> ExitCode
         eprint!("{}{}", errors(&before), errors(&after));
         return ExitCode::FAILURE;
     };
-    let changes = Changes::between(from, to, &after.meta);
+    let changes = Changes::between((from, &before.meta), (to, &after.meta));
     let out = match format {
         Format::Json => json!({
             "old": { "source": old.name },

@@ -49,17 +49,29 @@ pub enum Action {
     Stop,
     /// Its container is replaced.
     Restart,
-    /// It keeps running under new rules.
-    Update,
+    /// It keeps running, with another restart policy, order or time to stop.
+    Adjust,
     /// Nothing.
     Keep,
 }
 
+impl From<plan::Change> for Action {
+    fn from(change: plan::Change) -> Self {
+        match change {
+            plan::Change::Start => Self::Start,
+            plan::Change::Stop => Self::Stop,
+            plan::Change::Restart => Self::Restart,
+            plan::Change::Adjust => Self::Adjust,
+        }
+    }
+}
+
 impl Changes {
-    /// Compares configurations. `meta` is the datasource's meta-data, which both have.
-    pub fn between(old: &Config, new: &Config, meta: &MetaData) -> Self {
-        let local = meta.local_fqdn.as_deref();
-        let renamed = old.machine.hostname.kernel(local) != new.machine.hostname.kernel(local);
+    /// Compares configurations, each with the datasource's meta-data.
+    pub fn between((old, old_meta): (&Config, &MetaData), (new, new_meta): (&Config, &MetaData)) -> Self {
+        let name =
+            |config: &Config, meta: &MetaData| config.machine.hostname.kernel(meta.local_fqdn.as_deref());
+        let renamed = name(old, old_meta) != name(new, new_meta);
         let (before, after) = (&old.project.services, &new.project.services);
         let names: BTreeSet<&ServiceName> = before.keys().chain(after.keys()).collect();
         let change = |name: &ServiceName| {
@@ -85,7 +97,7 @@ fn compare(old: &Service, new: &Service, renamed: bool) -> (Action, Vec<String>)
     let action = if keys.is_empty() {
         Action::Keep
     } else if keys.iter().all(|key| WITHOUT_RESTART.contains(&key.as_str())) {
-        Action::Update
+        Action::Adjust
     } else {
         Action::Restart
     };
@@ -125,9 +137,8 @@ mod tests {
     fn changes(old: &str, new: &str) -> (Vec<String>, Vec<String>) {
         let head = "#cloud-config\n";
         let changes = Changes::between(
-            &config(&format!("{head}{old}")),
-            &config(&format!("{head}{new}")),
-            &MetaData::default(),
+            (&config(&format!("{head}{old}")), &MetaData::default()),
+            (&config(&format!("{head}{new}")), &MetaData::default()),
         );
         let spelled = changes.services.iter().map(|change| {
             let spelled = format!("{} {:?} {}", change.name, change.action, change.keys.join(","));
@@ -144,7 +155,7 @@ mod tests {
                    e: {image: i}\n";
         assert_eq!(
             changes(old, new).0,
-            ["a Restart environment,image", "b Update restart", "c Stop", "d Keep", "e Start"]
+            ["a Restart environment,image", "b Adjust restart", "c Stop", "d Keep", "e Start"]
         );
     }
 
