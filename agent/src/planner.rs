@@ -193,4 +193,30 @@ mod tests {
         let none = plan_of("  a: {image: a, network_mode: none}\n", &images::Index::default());
         assert!(none.expect_err("problems")[0].contains("no images are baked"));
     }
+
+    #[test]
+    fn holdfast_plan_says_of_each_key_what_a_node_does() {
+        let digest = |keys: &str| {
+            let others = "b: {image: a, network_mode: none}";
+            let service = format!("  a: {{image: a, network_mode: none, {keys}}}\n  {others}\n");
+            plan_of(&service, &images()).expect("a plan").services.into_values().next().expect("a").digest
+        };
+        for (key, value) in [
+            ("attach", "true"),
+            ("depends_on", "[b]"),
+            ("restart", "always"),
+            ("stop_grace_period", "1s"),
+            ("command", "other"),
+            ("entrypoint", "other"),
+            ("environment", "{A: b}"),
+            ("logging", "{driver: console}"),
+            ("pid", "host"),
+            ("privileged", "true"),
+            ("user", "'1'"),
+            ("working_dir", "/tmp"),
+        ] {
+            let restarts = digest("") != digest(&format!("{key}: {value}"));
+            assert_eq!(restarts, !config::WITHOUT_RESTART.contains(&key), "{key}");
+        }
+    }
 }

@@ -100,7 +100,8 @@ fn make() -> io::Result<(String, String)> {
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
     let mut check = [0; 4];
     rustix::rand::getrandom(&mut check, rustix::rand::GetRandomFlags::empty())?;
-    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|error| io::Error::other(error.to_string()))?;
+    let pair =
+        Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|error| io::Error::other(error.to_string()))?;
     let point = pair.public_key().as_ref();
     let blob = [field(b"ssh-ed25519"), field(point)].concat();
     let secret = [&seed[..], point].concat();

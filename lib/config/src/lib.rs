@@ -7,6 +7,7 @@
 //! problem, and so is what is read but not applied: nothing is ignored silently.
 
 mod authorized_keys;
+mod changes;
 mod compose;
 mod depends;
 mod desired;
@@ -16,8 +17,11 @@ mod machine;
 mod meta_data;
 mod reference;
 mod release;
+mod schema;
+mod shape;
 mod words;
 
+pub use changes::{Action, Change, Changes, WITHOUT_RESTART};
 pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
 pub use desired::{Desired, Logging, Network, Service};
 pub use machine::{
@@ -26,9 +30,12 @@ pub use machine::{
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};
+pub use schema::schema;
 pub use userdata::{Located, MAX_SIZE, Mark, Problem, Severity, Source};
 
-use userdata::{At, KeySpec, Load, Node, Report, Role, Use};
+use std::collections::BTreeMap;
+
+use userdata::{At, Load, Node, Report, Role};
 
 /// What a configuration is made of: each a name for the problems, and the bytes.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +92,8 @@ pub struct Outcome {
     pub desired: Option<Desired>,
     /// The meta-data.
     pub meta: MetaData,
+    /// Files of `write_files` that cannot be written, with the reason.
+    pub rejected_files: BTreeMap<String, &'static str>,
     /// Addresses of `#include` that were not fetched.
     pub includes: Vec<String>,
     /// What is wrong, or not done.
@@ -151,7 +160,9 @@ pub fn judge(input: &Input<'_>, judge: Judge) -> Outcome {
     let desired = release::desired(&root, &config, judge);
     let valid = !report.has_errors();
     let findings = report.finish();
+    let rejected_files = config.machine.rejected_files.clone();
     Outcome {
+        rejected_files,
         config: Some(config).filter(|_| valid),
         desired: desired.filter(|_| valid),
         meta: meta.unwrap_or_default(),
@@ -194,19 +205,11 @@ fn include(load: &mut Load<'_>, included: &[Included]) {
 fn read(root: &At<'_>) -> (Machine, Project) {
     let mut machine = Machine::default();
     let mut table = machine::table();
-    table.extend(
-        ["services", "volumes", "networks", "secrets", "configs", "name"].map(|name| quiet(name, Use::Quiet)),
-    );
-    table.push(KeySpec { name: "include", use_: Use::Refused, doc: "put its content into this file" });
-    table.push(KeySpec { name: "models", use_: Use::Refused, doc: "run the model in a service" });
+    table.extend(compose::SECTIONS);
     root.section("a node's configuration", &table, &mut machine);
     machine::finish(root, &mut machine);
     let project = compose::read(root, &machine.holdfast.env);
     (machine, project)
-}
-
-fn quiet<T>(name: &'static str, use_: Use<T>) -> KeySpec<T> {
-    KeySpec { name, use_, doc: "" }
 }
 
 fn wants_vendor_data(user: &Node) -> bool {

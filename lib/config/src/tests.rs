@@ -200,6 +200,17 @@ fn each_mistake_is_said_at_its_place() {
 }
 
 #[test]
+fn hosts_are_a_list_or_a_map() {
+    for hosts in ["['db:192.0.2.7']", "['db=192.0.2.7']", "{db: 192.0.2.7}"] {
+        let text = format!("#cloud-config\nservices: {{a: {{image: i, extra_hosts: {hosts}}}}}\n");
+        let outcome = judge(&Input::user_data("f", text.as_bytes()), Judge::Vocabulary);
+        let config = outcome.config.unwrap_or_else(|| panic!("{hosts}: {:#?}", outcome.problems));
+        let normal = &config.effective(&MetaData::default())["services"]["a"]["extra_hosts"];
+        assert_eq!(normal["db"], "192.0.2.7", "{hosts}");
+    }
+}
+
+#[test]
 fn a_cycle_is_named() {
     let text = "#cloud-config
 services:
@@ -475,12 +486,24 @@ fn a_flood_of_problems_is_cut_and_stays_an_error() {
     assert_eq!((problems.len(), last.severity), (102, Severity::Error));
 }
 
+/// `HOLDFAST_WRITE_DOCS=1 cargo test -p config documented` writes the tables.
 #[test]
 fn the_documented_reference_is_the_code_s() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let text = std::fs::read_to_string(path).expect("docs/configuration.md");
+    let (begin, end) = ("<!-- begin of the tables -->\n\n", "\n<!-- end of the tables -->");
+    let (before, rest) = text.split_once(begin).expect("the begin of the tables");
+    let (tables, after) = rest.split_once(end).expect("the end of the tables");
     let reference = reference();
-    assert!(text.contains(&reference), "{path} must have these tables:\n{reference}");
+    if std::env::var_os("HOLDFAST_WRITE_DOCS").is_some() {
+        std::fs::write(path, [before, begin, &reference, end, after].concat())
+            .expect("docs/configuration.md");
+    } else {
+        assert!(
+            tables == reference,
+            "write the tables of {path} anew: HOLDFAST_WRITE_DOCS=1 cargo test -p config"
+        );
+    }
 }
 
 proptest! {

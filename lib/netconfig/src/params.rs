@@ -128,6 +128,9 @@ const NOT_DONE: [&str; 3] = ["bridge_gcint", "bridge_maxwait", "bridge_waitport"
 /// Reads settings; `version` says which spelling counts.
 pub(crate) fn read(at: &At<'_>, specs: &'static [Spec], version: u8) -> Vec<Param> {
     let mut params = Vec::new();
+    if version == 2 {
+        at.knows(specs.iter().flat_map(|spec| spec.two.iter().copied()));
+    }
     for (name, _, value) in at.map().into_iter().flatten() {
         let underscored = |text: &str| text.replace('-', "_");
         let is = |spec: &&Spec| match version {

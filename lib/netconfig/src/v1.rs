@@ -288,6 +288,7 @@ pub(crate) fn number(at: &At<'_>) -> Option<u32> {
 /// Reports the keys that neither list names.
 pub(crate) fn keys(at: &At<'_>, common: &str, own: &str) {
     let known = || common.split_whitespace().chain(own.split_whitespace());
+    at.knows(known());
     for (name, mark, value) in at.map().into_iter().flatten() {
         if !known().any(|key| key == name) {
             let near = userdata::nearest(name, known());

@@ -13,6 +13,7 @@ mod mime;
 mod problem;
 mod read;
 mod tree;
+mod watch;
 mod yaml;
 
 pub use format::{MAX_SIZE, gunzip};
@@ -21,6 +22,7 @@ pub use merge::below;
 pub use problem::{Findings, Mark, Problem, Report, Severity, Source, SourceId};
 pub use read::{At, KeySpec, Located, Use, alternatives, nearest};
 pub use tree::{Key, Kind, Node, Scalar, Value};
+pub use watch::{Asked, Fate, Known, Question};
 pub use yaml::{Budget, Duplicates, MAX_ALIASES, MAX_DEPTH, MAX_NODES, Place, parse};
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub struct Machine {
     pub allow_meta_data_keys: Option<bool>,
     /// Files in the order they are written.
     pub files: Vec<File>,
+    /// Files that cannot be written, with the reason. The configuration has errors then.
+    pub rejected_files: BTreeMap<String, &'static str>,
     /// Certificate authorities.
     pub ca_certs: Option<CaCerts>,
     /// Host keys of the SSH front.
@@ -301,7 +303,8 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
     take(
         "compat",
         |at, holdfast| {
-            let table = [take("run_in", |at, run_in: &mut Option<_>| *run_in = at.located_text(), "")];
+            let table =
+                [take("run_in", |at, run_in: &mut Option<_>| *run_in = at.located_text(), "An image.")];
             at.section("'holdfast.compat'", &table, &mut holdfast.run_in);
         },
         "`run_in: IMAGE`: `bootcmd` and `runcmd` run in a container of that image, which must have `sh`: a service called \
@@ -411,7 +414,11 @@ fn vendor_data(at: &At<'_>, machine: &mut Machine) {
         return;
     }
     let table = [
-        take("enabled", |at, enabled: &mut Option<bool>| *enabled = at.truth(), ""),
+        take(
+            "enabled",
+            |at, enabled: &mut Option<bool>| *enabled = at.truth(),
+            "`false`: vendor-data does not count.",
+        ),
         Key { name: "prefix", use_: Use::NotApplicable, doc: "vendor-data runs no scripts here" },
         Key { name: "disabled_handlers", use_: Use::Quiet, doc: "" },
     ];

@@ -51,6 +51,9 @@ fn without_keys(at: &At<'_>, name: &str) {
 }
 
 fn user(at: &At<'_>, key: Option<&str>, machine: &mut Machine) {
+    let names = || ACCOUNT.split_whitespace().chain(["name", "default", "ssh_authorized_keys"]);
+    let old_spellings: Vec<String> = names().map(|name| name.replace('_', "-")).collect();
+    at.knows(names().chain(old_spellings.iter().map(String::as_str)));
     let named = at.get("name").and_then(|name| name.text().map(|text| (text, name)));
     let name = named.as_ref().map(|(name, _)| *name).or(key);
     let place = named.as_ref().map_or(at, |(_, at)| at);
