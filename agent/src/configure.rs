@@ -1,7 +1,7 @@
 //! From user-data to the generation that PID 1 runs.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use config::{Config, Judge, Problem, Severity};
@@ -18,6 +18,10 @@ use crate::{apply, clock, commands, console, file, tell};
 
 /// The node's name when nobody gives it one.
 const HOSTNAME: &str = "holdfast";
+
+/// Which search is the latest: what an older one finds does not count any more. It is held while a configuration is made
+/// to run, as two at once would be in each other's way.
+static LATEST: Mutex<u64> = Mutex::new(0);
 
 /// `/run/holdfast/config.json`: what became of the configuration.
 #[derive(Debug, Serialize)]
@@ -52,14 +56,19 @@ pub(crate) fn configure(host: &Arc<Host>, network: &Network) {
     let last = generations.current(&host.root_hash).ok().flatten().and_then(|last| last.found().ok());
     let mut search = Search::new(&host.cmdline, network, last);
     let found = search.first();
-    if take(host, network, &generations, &search, found.as_ref()) || !search.goes_on() {
+    let number = {
+        let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest += 1;
+        *latest
+    };
+    if take_latest(number, host, network, &generations, &search, found.as_ref()) || !search.goes_on() {
         return;
     }
     let (host, network) = (Arc::clone(host), network.clone());
     let thread = thread::Builder::new().name("source".to_owned()).spawn(move || {
         loop {
             let found = search.again();
-            if take(&host, &network, &generations, &search, Some(&found)) {
+            if take_latest(number, &host, &network, &generations, &search, Some(&found)) {
                 break;
             }
         }
@@ -67,6 +76,19 @@ pub(crate) fn configure(host: &Arc<Host>, network: &Network) {
     if let Err(error) = thread {
         console::error(format_args!("cannot go on looking for user-data: {error}"));
     }
+}
+
+/// As [`take`], unless somebody has looked for the configuration again since: then there is nothing more to do.
+fn take_latest(
+    number: u64,
+    host: &Host,
+    network: &Network,
+    generations: &Generations,
+    search: &Search,
+    found: Option<&Found>,
+) -> bool {
+    let latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    *latest != number || take(host, network, generations, search, found)
 }
 
 /// Makes what was found run, or what ran before; says whether it was accepted.

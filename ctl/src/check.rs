@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(of("#cloud-config\nhostname: a\n"), "f: valid");
         assert_eq!(of("#cloud-config\npackages: [a]\nruncmd: [a]\n"), "f: valid: 2 keys are not applicable");
         assert_eq!(
-            of("#cloud-config\nhostnam: a\nntp: {servers: [b]}\n"),
+            of("#cloud-config\nhostnam: a\ndisable_root: false\n"),
             "f: not valid: 1 error, 1 warning"
         );
     }

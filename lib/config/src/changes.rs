@@ -181,6 +181,11 @@ mod tests {
             "hostname: a\npackages: [x]\nservices: {a: {image: i}}\nvolumes: {v: , w: {driver: local}}\n";
         let new =
             "# Hello\nvolumes: {w: }\nx-mine: 1\nservices: {a: {image: 'i'}}\npackages: [y]\nhostname: 'a'\n";
-        assert_eq!(changes(old, new), (vec!["a Keep".to_owned()], vec!["volumes.w".to_owned()]));
+        let node = ["volumes.v", "volumes.w"].map(str::to_owned).to_vec();
+        assert_eq!(
+            changes(old, new),
+            (vec!["a Keep".to_owned()], node),
+            "a volume without settings is one, too"
+        );
     }
 }

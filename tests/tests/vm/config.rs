@@ -113,9 +113,7 @@ fn authorities_are_trusted_by_the_node_and_its_containers() {
     logging: {driver: console}
 ";
     let mut vm = Vm::direct(Build::standard()).user_data(&(with_look(&keys, look) + container)).boot();
-    vm.expect_all(&["look: 3$", "app: Zm9vZm9v"]);
-    vm.expect("app: .*[Rr]ead-only file system");
-    vm.expect("app: tried");
+    vm.expect_all(&["look: 3$", "app: Zm9vZm9v", "app: .*[Rr]ead-only file system", "app: tried"]);
     vm.power_off();
 }
 

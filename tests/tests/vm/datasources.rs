@@ -74,7 +74,7 @@ fn arrives(builder: VmBuilder, from: &str) {
     vm.expect(&format!("holdfast: {from}"));
     vm.expect("witness: name from-the-cloud$");
     vm.expect("witness: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5.* from-the-cloud");
-    //FILE vm.expect("witness: a file of the configuration");
+    vm.expect("witness: a file of the configuration");
     vm.power_off();
 }
 
@@ -213,7 +213,7 @@ fn azure_has_a_disk_and_a_service_and_hears_that_the_node_is_up() {
         "holdfast: user-data: Azure knows that the node is up",
         "witness: name from-the-cloud$",
         "witness: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5.* from-the-cloud",
-        //FILE "witness: a file of the configuration",
+        "witness: a file of the configuration",
     ]);
     let report = wire.requests().into_iter().find(|request| request.method == "POST");
     let report = String::from_utf8(report.expect("a report").body).expect("text");
