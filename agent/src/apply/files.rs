@@ -4,6 +4,7 @@
 //! adds to a file which is there already adds nothing when the file ends with it: the same configuration is applied
 //! again at the next boot, and `/var` is kept.
 
+use std::cell::LazyCell;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -28,26 +29,29 @@ struct WriteError {
     source: io::Error,
 }
 
-/// How long contents that are to be fetched wait for the network.
+/// How long contents that are to be fetched wait for the network, all together: PID 1 waits for the agent meanwhile.
 const NETWORK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Writes files.
 pub(super) fn write<'a>(files: impl Iterator<Item = &'a File>, network: &Network, failures: &mut Failures) {
-    let mut fetch = |file: &'a File| fetch(file, network, failures).unwrap_or_else(|| file.content.clone());
-    let files = whole(files.map(|file| (file, fetch(file))));
+    let online = LazyCell::new(|| network.wait_online(NETWORK_LIMIT));
+    // What the entry holds itself counts when it has no source, or that does not answer.
+    let mut content = |file: &'a File| fetch(file, &online, failures).unwrap_or_else(|| file.content.clone());
+    let files = whole(files.map(|file| (file, content(file))));
     for wanted in files {
         failures.check("write_files", put(Path::new("/"), &wanted));
     }
 }
 
-/// The content from where an entry says it is to be fetched; what the entry holds itself counts when that fails.
-fn fetch(file: &File, network: &Network, failures: &mut Failures) -> Option<Vec<u8>> {
+/// The content from where an entry says it is to be fetched. Headers may be secret, so nothing of them is said.
+fn fetch(
+    file: &File,
+    online: &LazyCell<bool, impl FnOnce() -> bool>,
+    failures: &mut Failures,
+) -> Option<Vec<u8>> {
     let source = file.source.as_ref()?;
-    if !network.wait_online(NETWORK_LIMIT) {
-        failures.add(
-            "write_files",
-            format_args!("cannot fetch {} from {source:?}: there is no network", file.path),
-        );
+    if !**online {
+        failures.add("write_files", format_args!("cannot fetch {}: there is no network", file.path));
         return None;
     }
     let headers: Vec<(&str, &str)> =
