@@ -35,6 +35,7 @@ pub(crate) fn service(
         user: Some(Located { value: "0:0".to_owned(), mark: image.mark }),
         restart: Restart::No,
         network: Network::Host,
+        reach: Default::default(),
         privileged: true,
         host_pid: true,
         depends_on: Default::default(),

@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::network::Network;
 use crate::planner::{Wanted, draft};
 use crate::source::{self, Found, Search};
-use crate::{apply, clock, commands, console, file, tell};
+use crate::{apply, clock, commands, console, containers, file, tell};
 
 /// The node's name when nobody gives it one.
 const HOSTNAME: &str = "holdfast";
@@ -143,6 +143,9 @@ impl Running {
         let instance = apply::Instance::enter(found.meta.instance_id.as_deref(), &mut failures);
         apply::before_start(&wanted, &instance, &mut failures);
         let number = generation.as_ref().map(|generation| generation.record.number);
+        if let Some(generation) = generation {
+            containers::apply(&generation.networks);
+        }
         if let Some(number) = number {
             tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={number}"))]);
         }
@@ -186,6 +189,10 @@ fn accept(
         .run_in
         .as_ref()
         .and_then(|image| commands::service(&machine.commands, image, found.meta.instance_id.as_deref()));
+    let current = generations.current(&host.root_hash).unwrap_or_else(|error| {
+        console::error(console::chain(&error));
+        None
+    });
     let wanted = Wanted {
         desired: &desired,
         source: &found.name,
@@ -194,6 +201,8 @@ fn accept(
         images: &host.images,
         seccomp: &host.seccomp,
         certificates: certificates.as_deref(),
+        before: &current.as_ref().map(|current| current.networks.clone()).unwrap_or_default(),
+        taken: &containers::networks_of_links(),
         commands: commands.as_ref(),
     };
     let drafted = draft(&wanted).map_err(|more| problems.extend(more)).ok();
@@ -201,10 +210,6 @@ fn accept(
     let draft = drafted?;
 
     let input = Input { found, os_version: &host.os_version, root_hash: &host.root_hash };
-    let current = generations.current(&host.root_hash).unwrap_or_else(|error| {
-        console::error(console::chain(&error));
-        None
-    });
     let generation = match current {
         Some(current) if current.record.digest == input.digest() => {
             let number = current.record.number;

@@ -31,9 +31,6 @@ pub(crate) fn load(names: &[&str]) {
     }
 }
 
-/// The kernel unpacks the file itself (`include/uapi/linux/module.h`).
-const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
-
 /// What a module is told. That of bonds makes one of its own accord otherwise.
 fn parameters(name: &str) -> &'static CStr {
     if name == "bonding" { c"max_bonds=0" } else { c"" }
@@ -41,9 +38,5 @@ fn parameters(name: &str) -> &'static CStr {
 
 fn insert(module: &Module, parameters: &CStr) -> io::Result<()> {
     let file = File::open(Path::new(paths::MODULES).join(&module.file))?;
-    let flags = if module.file.ends_with(".xz") { MODULE_INIT_COMPRESSED_FILE } else { 0 };
-    match rustix::system::finit_module(&file, parameters, flags) {
-        Err(rustix::io::Errno::EXIST) => Ok(()),
-        result => Ok(result?),
-    }
+    sys::module::insert(&file, module.file.ends_with(".xz"), parameters)
 }

@@ -15,6 +15,7 @@ use plan::{Plan, ReadError, ShimConfig, paths};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::containers::{self, Networks};
 use crate::file::{self, FileError, cannot};
 use crate::planner::Draft;
 use crate::source::{Datasource, Found};
@@ -60,6 +61,7 @@ pub(crate) struct Record {
 pub(crate) struct Generation {
     pub(crate) record: Record,
     pub(crate) plan: Plan,
+    pub(crate) networks: Networks,
     directory: PathBuf,
 }
 
@@ -142,9 +144,16 @@ impl Generation {
         Ok(Self {
             record: plan::read_json(&directory.join("generation.json"))?,
             plan: plan::read_json(&directory.join("plan.json"))?,
+            networks: containers::read(directory),
             directory: directory.to_owned(),
         })
     }
+}
+
+/// The container networks of the generation that runs, as far as there is one.
+pub(crate) fn networks(root_hash: &str) -> Networks {
+    let current = Generations::of_node().current(root_hash);
+    current.ok().flatten().map(|current| current.networks).unwrap_or_default()
 }
 
 /// All generations.
@@ -209,7 +218,7 @@ impl Generations {
             self.link(&format!("current-{}", input.root_hash), number)?;
         }
         self.link("current", number)?;
-        Ok(Generation { record, plan, directory })
+        Ok(Generation { record, plan, networks: draft.networks().clone(), directory })
     }
 
     /// Removes generations that are neither recent nor linked to, and the writable layers and certificates that no kept
@@ -294,6 +303,7 @@ fn write(
     }
     write_json(&directory.join("plan.json"), plan)?;
     write_json(&directory.join("generation.json"), record)?;
+    write_json(&directory.join(Networks::FILE), draft.networks())?;
     let bundles = directory.join("bundles");
     make_directory(&bundles)?;
     for (name, bundle) in draft.bundles() {
@@ -380,6 +390,8 @@ mod tests {
             images: &images,
             seccomp: &Value::Null,
             certificates: Some(&certificates),
+            before: &Networks::default(),
+            taken: &[],
             commands: None,
         };
         let input = Input { found, os_version: "1", root_hash };

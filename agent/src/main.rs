@@ -8,11 +8,13 @@
 //! * make the machine what the configuration says: names, files, keys, disks (`apply`); hand the generation to PID 1
 //! * on SIGHUP do so again: a changed configuration takes effect without a reboot
 //! * meanwhile, in threads of their own: keep the network as it is described (`network`), and the time right (`clock`)
+//! * the networks of containers, and who may reach what (`containers`)
 
 mod apply;
 mod clock;
 mod commands;
 mod configure;
+mod containers;
 mod drivers;
 mod file;
 mod generations;
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Before the first link is up, so that nobody finds the node open meanwhile.
+    containers::apply(&generations::networks(&host.root_hash));
     let network = network::start(&host.cmdline);
     let facts = network.clone();
     clock::start(move || facts.facts().ntp_servers);

@@ -2,13 +2,16 @@
 //! the configuration, at the line that asked for it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use bundle::{Bundle, BundleError, Input};
 use config::{Desired, Network, Problem, Service};
 use images::Image;
-use plan::{Needs, Plan, ServiceName, paths};
+use plan::{ContainerNetwork, Needs, Plan, ServiceName, paths};
 use serde_json::Value;
+
+use crate::containers::{self, Networks};
 
 /// What a plan is made of.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) seccomp: &'a Value,
     /// Certificate authorities that containers get.
     pub(crate) certificates: Option<&'a Path>,
+    /// The container networks of the last generation, and the networks of the node's links.
+    pub(crate) before: &'a Networks,
+    pub(crate) taken: &'a [(Ipv4Addr, u8)],
     /// The service that the system adds for `bootcmd` and `runcmd`.
     pub(crate) commands: Option<&'a (ServiceName, Service)>,
 }
@@ -33,6 +39,7 @@ pub(crate) struct Draft {
     os_version: String,
     gate: plan::Gate,
     services: BTreeMap<ServiceName, (Bundle, Service)>,
+    networks: Networks,
     /// The one of them that the system added: no boot fails for it.
     added: Option<ServiceName>,
 }
@@ -47,8 +54,19 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         let mark = Some(service.image.mark);
         problems.push(Problem::error(wanted.source, mark, "holdfast.compat.run_in", message));
     }
-    for (name, service) in wanted.desired.services.iter().chain(added) {
-        match make(wanted, name, service) {
+    let assigned = containers::assign(wanted.desired, wanted.before, wanted.taken, wanted.source);
+    let networks = assigned.unwrap_or_else(|more| {
+        problems.extend(more);
+        containers::Draft::default()
+    });
+    // Who shares another service's network is made after that one.
+    let all = || wanted.desired.services.iter().chain(added);
+    let shares = |service: &Service| matches!(service.network, Network::Of(_));
+    for (name, service) in all().filter(|(_, s)| !shares(s)).chain(all().filter(|(_, s)| shares(s))) {
+        let digest =
+            |other: &ServiceName| services.get(other).map(|(bundle, _): &(Bundle, _)| bundle.digest.clone());
+        let network = networks.of(name, service, digest);
+        match make(wanted, name, service, network.as_ref()) {
             Ok(bundle) => drop(services.insert(name.clone(), (bundle, service.clone()))),
             Err(problem) => problems.push(problem),
         }
@@ -61,6 +79,7 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         os_version: wanted.os_version.to_owned(),
         gate: wanted.desired.gate,
         services,
+        networks: networks.networks,
         added: added.map(|(name, _)| name.clone()),
     })
 }
@@ -69,6 +88,11 @@ impl Draft {
     /// The bundles by service.
     pub(crate) fn bundles(&self) -> impl Iterator<Item = (&ServiceName, &Bundle)> {
         self.services.iter().map(|(name, (bundle, _))| (name, bundle))
+    }
+
+    /// The container networks.
+    pub(crate) fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     /// The plan, as generation `number` in its `directory`.
@@ -96,11 +120,16 @@ impl Draft {
     }
 }
 
-fn make(wanted: &Wanted<'_>, name: &ServiceName, service: &Service) -> Result<Bundle, Problem> {
+fn make(
+    wanted: &Wanted<'_>,
+    name: &ServiceName,
+    service: &Service,
+    network: Option<&ContainerNetwork>,
+) -> Result<Bundle, Problem> {
     let image = find(wanted, name, service)?;
     let store = Path::new(paths::BAKED_IMAGES);
     let Wanted { seccomp, hostname, certificates, .. } = *wanted;
-    let input = Input { name, service, image, store, seccomp, hostname, certificates };
+    let input = Input { name, service, image, store, seccomp, hostname, certificates, network };
     bundle::bundle(&input).map_err(|error| {
         let own_user = service.user.as_ref().filter(|_| matches!(error, BundleError::UserName { .. }));
         let (key, mark) = own_user.map_or(("image", service.image.mark), |user| ("user", user.mark));
@@ -150,6 +179,8 @@ mod tests {
             images,
             seccomp: &Value::Null,
             certificates: None,
+            before: &Networks::default(),
+            taken: &[],
             commands: None,
         };
         let draft =
@@ -214,6 +245,22 @@ mod tests {
             ("privileged", "true"),
             ("user", "'1'"),
             ("working_dir", "/tmp"),
+        ] {
+            let restarts = digest("") != digest(&format!("{key}: {value}"));
+            assert_eq!(restarts, !config::WITHOUT_RESTART.contains(&key), "{key}");
+        }
+        let digest = |keys: &str| {
+            let service = format!("  a: {{image: a, {keys}}}\n");
+            plan_of(&service, &images()).expect("a plan").services.into_values().next().expect("a").digest
+        };
+        for (key, value) in [
+            ("dns", "192.0.2.53"),
+            ("dns_opt", "[timeout:1]"),
+            ("dns_search", "example.com"),
+            ("expose", "[80]"),
+            ("extra_hosts", "['db:192.0.2.7']"),
+            ("network_mode", "host"),
+            ("ports", "['80:80']"),
         ] {
             let restarts = digest("") != digest(&format!("{key}: {value}"));
             assert_eq!(restarts, !config::WITHOUT_RESTART.contains(&key), "{key}");

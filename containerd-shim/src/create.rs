@@ -20,7 +20,6 @@ use std::sync::Arc;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
-use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -31,6 +30,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
+use crate::network;
 use crate::run::directory;
 
 /// Why the container does not run.
@@ -119,8 +119,8 @@ fn create_here(
 
     without_swap(&spec, &config.name).map_err(|error| said("set memory.swap.max")(&error))?;
     if has_own_network(&spec) {
-        loopback_up(pid.as_raw())
-            .map_err(|error| said("bring up the container's loopback device")(&error))?;
+        let interfaces = config.network.as_ref().map_or(&[][..], |network| &network.interfaces);
+        network::connect(pid.as_raw(), interfaces).map_err(|error| sys::console::chain(&error))?;
     }
     container.start().map_err(|error| error.to_string())
 }
@@ -157,13 +157,6 @@ fn has_own_network(spec: &Spec) -> bool {
     namespaces.is_some_and(|all| {
         all.iter().any(|ns| ns.typ() == LinuxNamespaceType::Network && ns.path().is_none())
     })
-}
-
-/// Joins the network of the process `pid` to do what neither libcontainer nor the container itself can. This process
-/// stays there: it has nothing more to do in another one.
-fn loopback_up(pid: i32) -> io::Result<()> {
-    setns(File::open(format!("/proc/{pid}/ns/net"))?, CloneFlags::CLONE_NEWNET)?;
-    sys::net::loopback_up()
 }
 
 /// The writing end of the pipe.
@@ -321,6 +314,7 @@ mod tests {
             stop_signal: 15,
             log: plan::Log::None,
             certificates: None,
+            network: None,
         };
         let check = |root: &str, cgroup: &str, args: &[&str]| {
             let process = serde_json::json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": args});

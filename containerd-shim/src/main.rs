@@ -27,6 +27,7 @@
 mod cgroup;
 mod create;
 mod log;
+mod network;
 mod rootfs;
 mod run;
 

@@ -1,13 +1,13 @@
 //! One container from its mounts to its exit code.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plan::{ServiceName, ShimConfig};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mm::Advice;
 use sys::kmsg::{self, Level};
 use sys::process::Exit;
@@ -16,6 +16,7 @@ use sys::signals::{SIGCHLD, SIGINT, SIGTERM, SignalFd};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::create::{self, CreateError};
 use crate::log::Output;
+use crate::network::{self, NetworkError};
 use crate::rootfs::{self, RootfsError};
 
 /// Why there is no container.
@@ -31,6 +32,8 @@ pub(crate) enum RunError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error(transparent)]
     Create(#[from] CreateError),
 }
@@ -63,6 +66,10 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     let cgroup = Cgroup::of(&config.name);
     cgroup.remove()?;
     let rootfs = rootfs::mount(&directory(&config.name), config)?;
+    let mut sharer = None;
+    if let Some(network) = &config.network {
+        sharer = network::prepare(&directory(&config.name), network)?;
+    }
     let (mut output, file) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
     let started = create::create(bundle, config, &rootfs, file);
@@ -70,14 +77,21 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     drop_capabilities().map_err(setup("drop capabilities"))?;
     notify(&config.name, &[sd_notify::NotifyState::Ready]);
     forget_program();
-    let exit = hold(container, stop_signal, &signals, &mut output).map_err(setup("wait"));
+    let exit = hold(container, stop_signal, &signals, &mut output, sharer).map_err(setup("wait"));
     clean_up(&cgroup, &config.name);
     output.finish();
     exit
 }
 
-/// Waits until `container` ends; the event loop.
-fn hold(container: Pid, stop_signal: Signal, signals: &SignalFd, output: &mut Output) -> io::Result<Exit> {
+/// Waits until `container` ends; the event loop. When `sharer`, the process whose network the container shares, has ended,
+/// the container ends, too, so that it is started again with the network of the next one.
+fn hold(
+    container: Pid,
+    stop_signal: Signal,
+    signals: &SignalFd,
+    output: &mut Output,
+    mut sharer: Option<OwnedFd>,
+) -> io::Result<Exit> {
     loop {
         // Besides the container these are the child that made it and, when the container shares the host's process
         // ids, the orphans of its processes.
@@ -92,16 +106,27 @@ fn hold(container: Pid, stop_signal: Signal, signals: &SignalFd, output: &mut Ou
                 kill(container, stop_signal)?;
             }
         }
+        if sharer.as_ref().is_some_and(has_ended) {
+            kill(container, Signal::SIGKILL)?;
+            sharer = None;
+        }
         output.pump();
         let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         if let Some(pipe) = output.pipe() {
             wanted.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
         }
+        wanted.extend(sharer.as_ref().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
         match poll(&mut wanted, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether the process of a handle has ended.
+fn has_ended(process: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Keeps what the event loop takes: killing processes of other users. Files it still touches are root's.

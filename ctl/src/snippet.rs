@@ -91,11 +91,12 @@ mod tests {
     fn a_problem_is_shown_with_its_line() {
         let text = "#cloud-config\nservices:\n  web: {image: nginx, network_mode: bridge}\n";
         let expected = "\
-error: 'bridge' is not supported: it must be 'host' or 'none'
+error: 'bridge' is not supported: it must be 'host', 'none' or 'service:NAME'
  --> web.yaml:3:37 (services.web.network_mode)
   |
 3 |   web: {image: nginx, network_mode: bridge}
   |                                     ^^^^^^
+  = help: without it the service is in the network 'default'
 ";
         assert_eq!(rendered(text), expected);
     }

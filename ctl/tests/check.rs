@@ -81,7 +81,7 @@ fn json_tells_what_comes_out() {
 
 #[test]
 fn what_this_version_does_not_run_is_an_error_only_on_a_node() {
-    let text = "#cloud-config\nservices:\n  a: {image: i, network_mode: host, ports: ['80:80']}\n";
+    let text = "#cloud-config\nservices:\n  a: {image: i, network_mode: host, ports: ['80:80/sctp']}\n";
     let output = holdfast(&["check", "-"], text);
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(

@@ -33,12 +33,13 @@ const NO_NAMES: [&str; 4] = ["", "(none)", "localhost", "holdfast"];
 impl Engine {
     /// Looks once; true when there was something to do.
     pub(super) fn look(&mut self, now: Duration) -> io::Result<bool> {
-        let actual = Actual {
+        let mut actual = Actual {
             links: self.kernel.links()?,
             addresses: self.kernel.addresses()?,
             routes: self.kernel.routes()?,
             rules: self.kernel.rules()?,
         };
+        without_containers(&mut actual);
         self.given.routers.retain(|_, (_, until)| *until > now);
         match self.state(&actual, now) {
             Some(state) if state.disabled => {
@@ -178,6 +179,21 @@ impl Engine {
     }
 }
 
+/// Leaves out bridges of containers with what is plugged into them: these are kept by others.
+fn without_containers(actual: &mut Actual) {
+    let Actual { links, addresses, .. } = actual;
+    let bridges: Vec<u32> = links
+        .iter()
+        .filter(|link| link.alias.as_deref() == Some(plan::BRIDGE_ALIAS))
+        .map(|link| link.index)
+        .collect();
+    let theirs =
+        |link: &Link| bridges.iter().any(|bridge| link.index == *bridge || link.master == Some(*bridge));
+    let gone: Vec<u32> = links.iter().filter(|link| theirs(link)).map(|link| link.index).collect();
+    links.retain(|link| !gone.contains(&link.index));
+    addresses.retain(|address| !gone.contains(&address.link));
+}
+
 /// Whether the boot waits for an entry: for those that are not optional, and for all when all are.
 fn is_needed(state: &State, entry: &Entry) -> bool {
     let optional = |entry: &Entry| entry.optional == Some(true);
@@ -254,4 +270,28 @@ fn needs(state: &State, bindings: &[Binding], actual: &Actual) -> BTreeMap<u32, 
 fn own_name() -> Option<String> {
     let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
     Some(name).filter(|name| !NO_NAMES.contains(&name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridges_of_containers_are_none_of_the_nodes_links() {
+        let link = |index, alias: &str, master| Link {
+            index,
+            alias: Some(alias.to_owned()),
+            master,
+            ..Link::default()
+        };
+        let address = |link| netlink::local(link, [172, 18, 0, 1].into(), 24);
+        let mut actual = Actual {
+            links: vec![link(1, MARK, None), link(2, plan::BRIDGE_ALIAS, None), link(3, "", Some(2))],
+            addresses: vec![address(1), address(2)],
+            ..Actual::default()
+        };
+        without_containers(&mut actual);
+        assert_eq!(actual.links, [link(1, MARK, None)]);
+        assert_eq!(actual.addresses, [address(1)]);
+    }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Logging, Service};
 use images::Image;
-use plan::{Log, ServiceName, ShimConfig, paths};
+use plan::{ContainerNetwork, Log, ServiceName, ShimConfig, paths};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -32,6 +32,8 @@ pub struct Input<'a> {
     pub hostname: &'a str,
     /// Certificate authorities that containers get. Another content must have another path.
     pub certificates: Option<&'a Path>,
+    /// Its network, unless that is the node's or none.
+    pub network: Option<&'a ContainerNetwork>,
 }
 
 /// A bundle, ready to be written.
@@ -83,6 +85,7 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         stop_signal: signal::number(input.image.config.stop_signal.as_deref())?,
         log: log(input.name, input.service.logging),
         certificates: input.certificates.map(Path::to_owned),
+        network: input.network.cloned(),
     };
     let config = config(input)?;
     // The writable layer is of this service in this form, so its name comes from the digest and is not in it.
@@ -98,7 +101,7 @@ fn config(input: &Input<'_>) -> Result<Value, BundleError> {
         "hostname": process::hostname(input),
         "root": { "path": rootfs, "readonly": false },
         "process": process::process(input)?,
-        "mounts": linux::mounts(input.service),
+        "mounts": linux::mounts(input.name, input.service),
         "linux": linux::linux(input.name, input.service, input.seccomp),
     }))
 }

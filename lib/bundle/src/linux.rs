@@ -1,6 +1,6 @@
 //! What Linux isolates a container with: mounts, namespaces, devices, masked paths, limits.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{Network, Service};
 use plan::{ServiceName, paths};
@@ -43,7 +43,7 @@ const MASKED: [&str; 11] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// `mounts` of the runtime-spec, in order.
-pub(crate) fn mounts(service: &Service) -> Value {
+pub(crate) fn mounts(name: &ServiceName, service: &Service) -> Value {
     // A privileged container administers the host: it may change sysctls and the cgroups below its own.
     let kernel: &[&str] = if service.privileged { &[] } else { &["ro"] };
     let with = |options: &[&'static str]| [options, kernel].concat();
@@ -61,12 +61,22 @@ pub(crate) fn mounts(service: &Service) -> Value {
         mount("/sys", "sysfs", "sysfs", &with(&["nosuid", "noexec", "nodev"])),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["nosuid", "noexec", "nodev", "relatime"])),
     ];
-    if service.network == Network::Host {
-        for file in ["/etc/hosts", "/etc/resolv.conf"] {
-            mounts.push(mount(file, "bind", file, &["bind", "ro", "nosuid", "noexec", "nodev"]));
-        }
+    for file in ["hosts", "resolv.conf"] {
+        let target = Path::new("/etc").join(file);
+        let source = match service.network {
+            Network::Host => target.clone(),
+            Network::None => continue,
+            Network::Own(_) | Network::Of(_) => shim_directory(name).join(file),
+        };
+        let options = ["bind", "ro", "nosuid", "noexec", "nodev"];
+        mounts.push(mount(&target.to_string_lossy(), "bind", &source.to_string_lossy(), &options));
     }
     mounts.into()
+}
+
+/// Where the shim puts what is the container's own.
+fn shim_directory(name: &ServiceName) -> PathBuf {
+    Path::new(paths::RUN).join("shim").join(name.as_str())
 }
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
@@ -77,7 +87,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value
 pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> Value {
     let mut linux = json!({
         "cgroupsPath": Path::new("/").join(paths::SERVICES_SLICE).join(name.as_str()).join("container"),
-        "namespaces": namespaces(service),
+        "namespaces": namespaces(name, service),
         "resources": { "devices": devices(service), "pids": { "limit": MAX_PROCESSES } },
     });
     if !service.privileged {
@@ -90,15 +100,20 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> V
     linux
 }
 
-fn namespaces(service: &Service) -> Value {
+fn namespaces(name: &ServiceName, service: &Service) -> Value {
     let mut kinds = vec!["cgroup", "ipc", "mount", "uts"];
     if !service.host_pid {
         kinds.push("pid");
     }
-    if service.network == Network::None {
+    if matches!(service.network, Network::None | Network::Own(_)) {
         kinds.push("network");
     }
-    kinds.into_iter().map(|kind| json!({ "type": kind })).collect()
+    let mut namespaces: Vec<Value> = kinds.into_iter().map(|kind| json!({ "type": kind })).collect();
+    if let Network::Of(_) = service.network {
+        // The shim makes it a link to the other container's.
+        namespaces.push(json!({ "type": "network", "path": shim_directory(name).join("netns") }));
+    }
+    namespaces.into()
 }
 
 fn devices(service: &Service) -> Value {

@@ -67,7 +67,7 @@ const OPEN_FILES: (u64, u64) = (1024, 524_288);
 pub(crate) fn hostname<'a>(input: &Input<'a>) -> &'a str {
     match input.service.network {
         Network::Host => input.hostname,
-        Network::None => input.name.as_str(),
+        Network::None | Network::Own(_) | Network::Of(_) => input.name.as_str(),
     }
 }
 

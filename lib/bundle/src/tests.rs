@@ -39,6 +39,7 @@ fn make_with(lines: &str, image: &Image, hostname: &str) -> Result<Bundle, Bundl
         seccomp: &seccomp,
         hostname,
         certificates: None,
+        network: None,
     })
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn check(section: &At<'_>, services: &BTreeMap<ServiceName, Service>)
         }
     }
     let cycle = cycle(services);
-    if let Some(at) = cycle.first().and_then(depends_on) {
+    if let Some(at) = cycle.iter().find_map(depends_on) {
         let names: Vec<&str> = cycle.iter().map(ServiceName::as_str).collect();
         at.error(format!("services wait for each other: {}", names.join(" -> ")));
     }

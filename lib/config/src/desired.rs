@@ -7,6 +7,8 @@ use std::time::Duration;
 use plan::{Condition, Gate, Restart, ServiceName};
 use userdata::Located;
 
+use crate::container_network::{Bridge, Firewall, Network, Reach};
+
 /// One configuration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -16,6 +18,10 @@ pub struct Desired {
     pub ssh_authorized_keys: Vec<String>,
     /// When a boot counts as good.
     pub gate: Gate,
+    /// The container networks that are declared, by name.
+    pub networks: BTreeMap<String, Bridge>,
+    /// Who may reach the node; `None`: nothing is said.
+    pub firewall: Option<Firewall>,
     /// The services.
     pub services: BTreeMap<ServiceName, Service>,
 }
@@ -39,6 +45,8 @@ pub struct Service {
     pub restart: Restart,
     /// Which network it sees.
     pub network: Network,
+    /// Its ports and names on that network.
+    pub reach: Reach,
     /// With all rights on the host.
     pub privileged: bool,
     /// In the host's process namespace.
@@ -49,15 +57,6 @@ pub struct Service {
     pub stop_grace_period: Duration,
     /// Where its output goes.
     pub logging: Logging,
-}
-
-/// Compose's `network_mode`, as far as we have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// The node's own.
-    Host,
-    /// Loopback only.
-    None,
 }
 
 /// Compose's `logging.driver`, as far as we have it.

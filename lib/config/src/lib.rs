@@ -9,6 +9,7 @@
 mod authorized_keys;
 mod changes;
 mod compose;
+mod container_network;
 mod depends;
 mod desired;
 mod effective;
@@ -23,7 +24,10 @@ mod words;
 
 pub use changes::{Action, Change, Changes, WITHOUT_RESTART};
 pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
-pub use desired::{Desired, Logging, Network, Service};
+pub use container_network::{
+    Accepted, Bridge, DEFAULT_NETWORK, ExtraHost, Firewall, Membership, Network, Protocol, Published, Reach,
+};
+pub use desired::{Desired, Logging, Service};
 pub use machine::{
     CaCerts, Commands, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname, Layout,
     Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, ResolvConf, Swap,

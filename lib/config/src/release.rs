@@ -3,6 +3,8 @@
 //! The node is strict: what changes how a service runs, and is not done, is an error; what it can do without is a
 //! warning. A key moves into these lists with the code that applies it.
 
+mod networks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use plan::{Condition, Restart, ServiceName};
 use userdata::{At, Mark, Severity, alternatives};
 
 use crate::compose::{self, CommandLine};
-use crate::desired::{Desired, Logging, Network, Service};
+use crate::container_network::Bridge;
+use crate::desired::{Desired, Logging, Service};
 use crate::{Config, Judge, machine};
 
 /// Top-level keys that are applied. `holdfast` has its own list.
@@ -47,11 +50,12 @@ pub(crate) const MACHINE: &[&str] = &[
     "runcmd",
     "disable_root",
     "services",
+    "networks",
     "holdfast",
     "vendor_data",
 ];
 /// Keys of the section `holdfast`.
-pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules"];
+pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules", "firewall"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",
@@ -62,6 +66,13 @@ pub(crate) const SERVICE: &[&str] = &[
     "user",
     "restart",
     "network_mode",
+    "networks",
+    "ports",
+    "expose",
+    "dns",
+    "dns_search",
+    "dns_opt",
+    "extra_hosts",
     "privileged",
     "pid",
     "depends_on",
@@ -71,17 +82,14 @@ pub(crate) const SERVICE: &[&str] = &[
 ];
 
 /// The other compose sections, and why they are not there.
-const SECTIONS: [(&str, &str); 4] = [
+const SECTIONS: [(&str, &str); 3] = [
     ("configs", "bake the files into the image"),
-    ("networks", "services use the network of the node: 'network_mode: host', or none"),
     ("secrets", "give values in 'environment'"),
     ("volumes", "what a container writes is kept until its service changes"),
 ];
 
 /// Advice for keys of a service.
-const ADVICE: [(&str, &str); 4] = [
-    ("ports", "with 'network_mode: host' a container's ports are the node's: remove it"),
-    ("expose", "with 'network_mode: host' a container's ports are the node's: remove it"),
+const ADVICE: [(&str, &str); 2] = [
     ("volumes", "what a container writes is kept until its service changes"),
     ("tmpfs", "what a container writes is kept until its service changes"),
 ];
@@ -95,22 +103,30 @@ pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<De
     release.machine(root, config.machine.holdfast.run_in.is_some());
     let mut services = BTreeMap::new();
     let mut whole = release.sections(root);
+    let bridges = networks::bridges(&release, root, &config.project.networks);
+    whole &= bridges.is_some();
+    let bridges = bridges.unwrap_or_default();
     for (name, service) in &config.project.services {
         let at = root.get("services").and_then(|at| at.get(name.as_str()));
-        match at.and_then(|at| release.service(&at, service)) {
+        match at.and_then(|at| release.service(&at, service, &bridges)) {
             Some(service) => drop(services.insert(name.clone(), service)),
             None => whole = false,
         }
     }
+    networks::refuse_chains(root, &config.project.services);
     let machine = &config.machine;
     let own = machine.keys.iter().filter(|(user, _)| user == machine::users::DEFAULT_USER);
     let keys = own.map(|(_, key)| key.clone()).collect();
-    whole.then(|| Desired {
+    let desired = Desired {
         hostname: machine.hostname.given(),
         ssh_authorized_keys: keys,
         gate: machine.holdfast.gate,
+        networks: bridges,
+        firewall: machine.holdfast.firewall.clone(),
         services,
-    })
+    };
+    networks::warn_of_open_node(root, &desired);
+    whole.then_some(desired)
 }
 
 struct Release {
@@ -166,7 +182,12 @@ impl Release {
         whole
     }
 
-    fn service(&self, at: &At<'_>, service: &compose::Service) -> Option<Service> {
+    fn service(
+        &self,
+        at: &At<'_>,
+        service: &compose::Service,
+        bridges: &BTreeMap<String, Bridge>,
+    ) -> Option<Service> {
         let mut whole = true;
         for (name, mark, value) in at.map().into_iter().flatten() {
             let known = compose::READ.iter().any(|key| key.name == name);
@@ -180,19 +201,6 @@ impl Release {
             let value = at.get(key).unwrap_or_else(|| at.clone());
             self.refuse(&value, value.node.mark, message, hint);
             whole = false;
-        };
-        let network = match service.network_mode.as_ref().map(|mode| mode.value.as_str()) {
-            Some("host") => Some(Network::Host),
-            Some("none") => Some(Network::None),
-            Some(other) => {
-                refuse("network_mode", &not_supported(other, &["host", "none"]), "");
-                None
-            }
-            None if at.get("network_mode").is_none() => {
-                refuse("", "has no 'network_mode'", "give 'network_mode: host' or 'network_mode: none'");
-                None
-            }
-            None => None,
         };
         if let Some(pid) = service.pid.as_ref().filter(|pid| pid.value != "host") {
             refuse("pid", &not_supported(&pid.value, &["host"]), "");
@@ -217,8 +225,10 @@ impl Release {
             whole = false;
         }
         whole &= self.dependencies(at, &service.depends_on);
+        let network = networks::network(self, at, service, bridges);
+        let reach = network.as_ref().map(|network| networks::reach(self, at, service, network));
         let words = |line: &Option<CommandLine>| line.as_ref().map(|line| line.0.clone());
-        let (image, network) = (service.image.clone()?, network?);
+        let (image, network, reach) = (service.image.clone()?, network?, reach??);
         whole.then(|| Service {
             image,
             command: words(&service.command),
@@ -228,6 +238,7 @@ impl Release {
             user: service.user.clone(),
             restart: service.restart.unwrap_or(Restart::No),
             network,
+            reach,
             privileged: service.privileged,
             host_pid: service.pid.is_some(),
             depends_on: service

@@ -45,7 +45,7 @@ fn a_web_service_gets_its_defaults() {
     assert_eq!(name.as_str(), "web");
     assert_eq!(web.image.value, "nginx");
     assert_eq!((web.image.mark.line, web.image.mark.column), (5, 12));
-    assert_eq!((web.network, web.restart), (Network::Host, Restart::No));
+    assert_eq!((&web.network, web.restart), (&Network::Host, Restart::No));
     assert_eq!((web.stop_grace_period, web.logging), (Duration::from_secs(10), Logging::File));
     assert_eq!((&web.command, &web.entrypoint, &web.user), (&None, &None, &None));
 }
@@ -73,7 +73,7 @@ fn every_key_of_a_service_is_read() {
     assert_eq!(all.restart, Restart::OnFailure { max: Some(3) });
     assert!(all.privileged && all.host_pid);
     assert_eq!(all.stop_grace_period, Duration::from_secs(90));
-    assert_eq!((all.logging, all.network), (Logging::Console, Network::None));
+    assert_eq!((all.logging, &all.network), (Logging::Console, &Network::None));
     assert_eq!(all.user.map(|user| user.value).as_deref(), Some("101:0"));
     assert_eq!(read_service("    restart: no\n").restart, Restart::No);
     assert_eq!(read_service("    environment: [A=b=c, D=]\n").environment["A"], "b=c");
@@ -129,7 +129,10 @@ fn each_mistake_is_said_at_its_place() {
             "error 3:1 hostname: the key 'hostname' is given twice: first on line 2",
         ),
         ("#cloud-config\n- a\n", "error 2:1: user-data must be a map of keys and values, not a list"),
-        ("#cloud-config\nnetworks: {a: {}}\n", "error 2:1 networks: 'networks' is not supported"),
+        (
+            "#cloud-config\nnetworks: {a: {driver: overlay}}\n",
+            "error 2:24 networks.a.driver: 'overlay' is not supported: it must be 'bridge'",
+        ),
         (
             "#cloud-config\nholdfast: {gate: {settle: 10}}\n",
             "error 2:27 holdfast.gate.settle: '10' is not a duration",
@@ -138,7 +141,6 @@ fn each_mistake_is_said_at_its_place() {
             "#cloud-config\nholdfast: {gate: {settle: 25h}}\n",
             "error 2:27 holdfast.gate.settle: must not be longer",
         ),
-        ("#cloud-config\nservices: {a: {image: i}}\n", "error 2:15 services.a: has no 'network_mode'"),
         ("#cloud-config\nservices: {a: {network_mode: host}}\n", "error 2:15 services.a: has no 'image'"),
         (
             "#cloud-config\nservices: {-a: {image: i, network_mode: host}}\n",
@@ -152,7 +154,7 @@ fn each_mistake_is_said_at_its_place() {
         );
     }
     for (lines, expected) in [
-        ("    ports: ['80:80']\n", "error 6:5 services.a.ports: 'ports' is not supported by this version ("),
+        ("    ports: ['80:80']\n", "error 6:12 services.a.ports: a service without network has no ports"),
         (
             "    network-mode: host\n",
             "error 6:5 services.a.network-mode: 'network-mode' is not a key of a service (did you mean 'network_mode'?)",
@@ -194,7 +196,8 @@ fn each_mistake_is_said_at_its_place() {
         problems(image),
         [
             "error 2:23 services.a.image: not an image reference (as in nginx, nginx:1.27 or ghcr.io/owner/name:tag)",
-            "error 2:44 services.a.network_mode: 'bridge' is not supported: it must be 'host' or 'none'",
+            "error 2:44 services.a.network_mode: 'bridge' is not supported: it must be 'host', 'none' or \
+             'service:NAME' (without it the service is in the network 'default')",
         ]
     );
 }
@@ -317,7 +320,7 @@ fn variables_come_from_the_file() {
 
 #[test]
 fn what_is_right_and_not_run_is_an_error_on_a_node_and_a_warning_elsewhere() {
-    let text = format!("{WEB}    ports: ['80:80']\nvolumes: {{a: }}\n");
+    let text = format!("{WEB}    ports: ['80:80/sctp']\nvolumes: {{a: }}\n");
     let node = judge(&Input::user_data("f", text.as_bytes()), Judge::Node);
     let elsewhere = judge(&Input::user_data("f", text.as_bytes()), Judge::Vocabulary);
     assert!(node.config.is_none() && node.desired.is_none());

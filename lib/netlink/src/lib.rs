@@ -5,9 +5,11 @@
 
 mod address;
 mod attributes;
+mod bridge;
 mod events;
 mod generic;
 mod link;
+pub mod nftables;
 mod route;
 mod rule;
 mod socket;
@@ -15,6 +17,7 @@ pub mod wireguard;
 
 pub use address::{Address, Origin, Scope};
 pub use attributes::{Attributes, attributes};
+pub use bridge::{Cable, Gateway, hardware_address, local};
 pub use events::{Event, Events, NameServers};
 pub use link::{Kind, Link, NewLink};
 pub use route::{NextHop, Route, RouteKind, TABLE_MAIN};

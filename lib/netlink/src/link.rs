@@ -5,19 +5,19 @@ use std::io;
 use crate::attributes::{Attributes, as_text, as_u16, as_u32, attributes, find};
 use crate::socket::{CREATE, EXCLUSIVE, Kernel, Message};
 
-const NEWLINK: u16 = 16;
+pub(crate) const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
-const GETLINK: u16 = 18;
+pub(crate) const GETLINK: u16 = 18;
 
 // IFLA_*, include/uapi/linux/if_link.h
-const ADDRESS: u16 = 1;
-const IFNAME: u16 = 3;
+pub(crate) const ADDRESS: u16 = 1;
+pub(crate) const IFNAME: u16 = 3;
 const MTU: u16 = 4;
 const LINK: u16 = 5;
-const MASTER: u16 = 10;
-const LINKINFO: u16 = 18;
-const INFO_KIND: u16 = 1;
-const INFO_DATA: u16 = 2;
+pub(crate) const MASTER: u16 = 10;
+pub(crate) const LINKINFO: u16 = 18;
+pub(crate) const INFO_KIND: u16 = 1;
+pub(crate) const INFO_DATA: u16 = 2;
 const IFALIAS: u16 = 20;
 const AF_SPEC: u16 = 26;
 const INET6: u16 = 10;
@@ -27,7 +27,7 @@ const VLAN_ID: u16 = 1;
 const BOND_MODE: u16 = 1;
 
 // IFF_*
-const UP: u32 = 1;
+pub(crate) const UP: u32 = 1;
 const LOOPBACK: u32 = 8;
 const LOWER_UP: u32 = 1 << 16;
 
@@ -189,7 +189,7 @@ impl Kernel {
 }
 
 /// `struct ifinfomsg`
-fn header(index: u32, flags: u32, change: u32) -> [u8; 16] {
+pub(crate) fn header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[4..8].copy_from_slice(&index.to_ne_bytes());
     bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -197,7 +197,7 @@ fn header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     bytes
 }
 
-fn read((kind, body): Message<'_>) -> Option<Link> {
+pub(crate) fn read((kind, body): Message<'_>) -> Option<Link> {
     let rest = body.get(16..).filter(|_| kind == NEWLINK)?;
     let flags = as_u32(&body[8..])?;
     let mut link = Link {

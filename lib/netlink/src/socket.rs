@@ -2,8 +2,9 @@
 
 use std::io;
 
-use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
+use rustix::net::sockopt::set_socket_send_buffer_size_force;
 
 use crate::attributes::{Attributes, as_u16, as_u32};
 
@@ -43,6 +44,10 @@ impl Kernel {
 
     pub(crate) fn generic() -> io::Result<Self> {
         Self::open(NETLINK_GENERIC)
+    }
+
+    pub(crate) fn netfilter() -> io::Result<Self> {
+        Self::open(NETLINK_NETFILTER)
     }
 
     fn open(protocol: isize) -> io::Result<Self> {
@@ -92,15 +97,7 @@ impl Kernel {
         attributes: Attributes,
         read: &mut dyn FnMut(Message<'_>),
     ) -> io::Result<bool> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let body = [header, &attributes.into_bytes()].concat();
-        let length = u32::try_from(HEADER + body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let mut bytes = Vec::from(length.to_ne_bytes());
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend((REQUEST | flags).to_ne_bytes());
-        bytes.extend(self.sequence.to_ne_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(body);
+        let bytes = self.message(kind, flags, &[header, &attributes.into_bytes()].concat())?;
         self.socket.send(&bytes, 0)?;
         let mut whole = true;
         loop {
@@ -114,6 +111,53 @@ impl Kernel {
                     ERROR => return outcome(body).map(|()| whole),
                     DONE => return outcome(body).map(|()| whole),
                     _ => read((kind, body)),
+                }
+            }
+        }
+    }
+}
+
+impl Kernel {
+    /// A message of its own number, as it is sent.
+    fn message(&mut self, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let length = u32::try_from(HEADER + body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut bytes = Vec::from(length.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend((REQUEST | flags).to_ne_bytes());
+        bytes.extend(self.sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        Ok(bytes)
+    }
+
+    /// Sends messages that are done together or not at all: kind, flags and what follows the header of each. The kernel's
+    /// word on the last one but one, the last request before the batch's end, ends it; an error before that is the
+    /// batch's.
+    pub(crate) fn batch(&mut self, messages: &[(u16, u16, Vec<u8>)]) -> io::Result<()> {
+        let asked = messages.len().saturating_sub(2);
+        let (mut bytes, first) = (Vec::new(), self.sequence.wrapping_add(1));
+        let mut last = first;
+        for (place, (kind, flags, body)) in messages.iter().enumerate() {
+            let flags = if place == asked { flags | ACK } else { *flags };
+            bytes.extend(self.message(*kind, flags, body)?);
+            if place == asked {
+                last = self.sequence;
+            }
+        }
+        // A batch goes in one piece, and may be larger than a socket's usual buffer.
+        set_socket_send_buffer_size_force(&self.socket, bytes.len().saturating_mul(2).max(1 << 16))?;
+        self.socket.send(&bytes, 0)?;
+        loop {
+            let (answer, _) = self.socket.recv_from_full()?;
+            for Part { kind, sequence, body, .. } in parts(&answer) {
+                let ours = sequence.wrapping_sub(first) <= self.sequence.wrapping_sub(first);
+                if kind == ERROR && ours {
+                    outcome(body)?;
+                    if sequence == last {
+                        return Ok(());
+                    }
                 }
             }
         }

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 mod difference;
+mod network;
 pub mod paths;
 
 pub use difference::{Change, difference};
+pub use network::{BRIDGE_ALIAS, Bridge, ContainerNetwork, Interface, Shared};
 
 /// The name of a service: what compose calls the key below `services`.
 ///
@@ -177,6 +179,9 @@ pub struct ShimConfig {
     /// image has the directory `/etc/ssl/certs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<PathBuf>,
+    /// Its network, unless that is the node's or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<ContainerNetwork>,
 }
 
 /// Compose's `logging.driver`, as far as we have it.

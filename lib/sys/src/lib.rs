@@ -14,6 +14,7 @@ pub mod inherited;
 mod ioctl;
 pub mod kmsg;
 pub mod loop_device;
+pub mod module;
 pub mod net;
 pub mod packet;
 pub mod process;

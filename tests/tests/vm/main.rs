@@ -4,6 +4,7 @@ mod bad_input;
 mod boot;
 mod clock;
 mod config;
+mod container_network;
 mod corruption;
 mod datasources;
 mod generations;

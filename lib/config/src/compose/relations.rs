@@ -53,6 +53,12 @@ pub(super) fn references(at: &At<'_>, service: &mut Service) {
 pub(super) fn network_mode(at: &At<'_>, service: &mut Service) {
     service.network_mode = at.located_text();
     text(at, service);
+    let shared = service.network_mode.as_ref().and_then(|mode| mode.value.strip_prefix("service:"));
+    if let Some(name) = shared.and_then(|name| ServiceName::new(name).ok()) {
+        // Its network is there when it has been started. What 'depends_on' says of it counts before this.
+        let started = Dependency { condition: Condition::ServiceStarted, required: true, restart: false };
+        service.depends_on.entry(name).or_insert(started);
+    }
     if let Some(mode) = &service.network_mode
         && let Some(container) = mode.value.strip_prefix("container:")
     {

@@ -135,7 +135,12 @@ pub(crate) const READ: [Key<Service>; 56] = [
         },
         "`no` (default), `always`, `unless-stopped`, `on-failure` or `on-failure:N` (at most N times in a row).",
     ),
-    take("network_mode", network_mode, "`host` (the node's network) or `none` (loopback only). Required."),
+    take(
+        "network_mode",
+        network_mode,
+        "`host` (the node's network), `none` (loopback only) or `service:NAME` (that of another service). Without it the \
+         service is in `networks`.",
+    ),
     take(
         "privileged",
         |at, service| {
@@ -189,9 +194,14 @@ pub(crate) const READ: [Key<Service>; 56] = [
             service.ports = ports(at, &mut service.ports_left);
             service.put(at, service.ports.iter().map(Port::json).collect());
         },
-        "Ports of the node that lead to the container.",
+        "Ports of the node that lead to the container: `NODE:CONTAINER`, with `ADDRESS:` before and `/udp` behind, or \
+         ranges. With `network_mode: host`: ports that are open.",
     ),
-    take("expose", |at, service| service.put(at, expose(at)), "Ports that other containers see."),
+    take(
+        "expose",
+        |at, service| service.put(at, expose(at)),
+        "With `network_mode: host`: ports that are open. Containers of one network reach all ports of each other.",
+    ),
     take(
         "volumes",
         |at, service| {
@@ -212,14 +222,22 @@ pub(crate) const READ: [Key<Service>; 56] = [
         },
         "Directories in memory.",
     ),
-    take("networks", networks, "Networks of the section `networks`."),
+    take(
+        "networks",
+        networks,
+        "Networks of the section `networks`: a list, or a map to `aliases` and `ipv4_address`. Default: `default`.",
+    ),
     take("container_name", text, "Name of the container; the service's name counts here."),
     take("hostname", text, "The container's host name."),
     take("domainname", text, "The container's domain."),
     take("labels", pairs_of_texts, "Labels."),
     take("annotations", pairs_of_texts, "Annotations."),
     take("sysctls", pairs_of_texts, "Kernel parameters of its namespaces."),
-    take("extra_hosts", extra_hosts, "Lines for its `/etc/hosts`."),
+    take(
+        "extra_hosts",
+        extra_hosts,
+        "Lines for its `/etc/hosts`: names and addresses. `host-gateway` is the node's address.",
+    ),
     take("healthcheck", healthcheck, "How it is seen that the service works."),
     take("cap_add", texts, "Capabilities on top of the default ones."),
     take("cap_drop", texts, "Capabilities that it does not get."),
@@ -227,7 +245,7 @@ pub(crate) const READ: [Key<Service>; 56] = [
     take("devices", texts, "Devices of the node."),
     take("device_cgroup_rules", texts, "Rules for devices."),
     take("security_opt", texts, "Options such as `no-new-privileges`."),
-    take("dns", texts, "Name servers."),
+    take("dns", texts, "Name servers that are asked for other names than those of services."),
     take("dns_search", texts, "Search domains."),
     take("dns_opt", texts, "Options of `/etc/resolv.conf`."),
     take("profiles", texts, "Profiles that the service belongs to."),

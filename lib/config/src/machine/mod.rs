@@ -1,6 +1,7 @@
 //! The machine: cloud-init's keys that a node honours, typed, and the others by what becomes of them.
 
 pub(crate) mod files;
+mod firewall;
 mod host;
 mod once;
 mod storage;
@@ -12,6 +13,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use plan::Gate;
 use userdata::{At, KeySpec as Key, Located, Severity, Use, Value};
+
+use crate::container_network::Firewall;
 
 pub use files::File;
 pub(crate) use host::full_name;
@@ -98,6 +101,8 @@ pub struct Holdfast {
     pub sysctl: BTreeMap<String, String>,
     /// Kernel modules to load.
     pub modules: Vec<String>,
+    /// Who may reach the node.
+    pub firewall: Option<Firewall>,
 }
 
 /// A key that is read.
@@ -284,7 +289,7 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
 ];
 
 /// The section `holdfast`.
-pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
+pub(crate) const HOLDFAST: [Key<Holdfast>; 7] = [
     take(
         "gate",
         |at, holdfast| at.section("'holdfast.gate'", &GATE, &mut holdfast.gate),
@@ -320,6 +325,11 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
         "modules",
         |at, holdfast| holdfast.modules = at.texts().unwrap_or_default(),
         "List of kernel modules to load, of those that the release has.",
+    ),
+    take(
+        "firewall",
+        |at, holdfast| holdfast.firewall = Some(firewall::read(at)),
+        "`accept`: what the node lets in beside the ports that services say: see `container-network.md`.",
     ),
 ];
 
