@@ -155,7 +155,7 @@ const REACH: &str = r#"services:
     image: busybox
     restart: always
     ports: ["7000-7001:7000-7001/udp"]
-    command: [sh, -c, "while busybox nc -u -l -p 7001 -w 5 -e cat; do true; done"]
+    command: [sh, -c, "while true; do busybox nc -u -l -p 7001 -e cat; done"]
 "#;
 
 #[test]
