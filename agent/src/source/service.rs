@@ -68,10 +68,31 @@ impl SourceError {
         matches!(self, Self::Http(error) if error.is_missing())
     }
 
-    /// Whether a server has answered at all.
+    /// Whether nobody has answered.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Http(HttpError::TimedOut { .. } | HttpError::Failed { .. }))
+    }
+
+    /// Whether a server has answered that it will not.
     pub(super) fn is_answer(&self) -> bool {
         matches!(self, Self::Http(HttpError::Status { .. }))
     }
+}
+
+/// Asks the addresses of one service in turn, until there is an answer, whatever it is. When there is none, the first
+/// one's silence counts: that is the address that everybody has.
+pub(super) fn first_that_answers<T>(
+    addresses: &[&str],
+    mut ask: impl FnMut(&str) -> Result<T, SourceError>,
+) -> Result<T, SourceError> {
+    let mut silence = None;
+    for address in addresses {
+        match ask(address) {
+            Err(error) if error.is_silence() => drop(silence.get_or_insert(error)),
+            result => return result,
+        }
+    }
+    Err(silence.unwrap_or(SourceError::Late))
 }
 
 /// Servers that are asked until the time is over.

@@ -139,6 +139,33 @@ fn openstack_has_documents() {
 }
 
 #[test]
+fn without_ipv4_the_service_has_a_link_local_address() {
+    let lan = Lan::new();
+    for address in ["fd00:9::1/64", "fe80::a9fe:a9fe/64"] {
+        lan.run(&["ip", "address", "add", address, "dev", BRIDGE, "nodad"]);
+    }
+    let interface = format!("--interface={BRIDGE}");
+    let _routers = lan.spawn(&[
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--dhcp-leasefile=/dev/null",
+        &interface,
+        "--enable-ra",
+        "--dhcp-range=fd00:9::,ra-only",
+    ]);
+    let documents = [
+        ("GET /openstack/latest/meta_data.json", openstack_meta_data()),
+        ("GET /openstack/latest/user_data", WITNESS.to_owned()),
+    ];
+    let documents = documents.each_ref().map(|(asked, said)| (*asked, said.as_str()));
+    let _server = lan.serve("[::]:80", answers(&documents));
+    let builder = Vm::direct(Build::standard()).on_lan(&lan).smbios("type=1,product=OpenStack Nova");
+    arrives(builder, "user-data: from the metadata service of OpenStack ");
+}
+
+#[test]
 fn a_config_drive_has_the_same_documents_and_needs_no_network() {
     let drive = iso(
         "config-2",
