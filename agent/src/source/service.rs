@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use userdata::{Budget, Duplicates, Place, Report, SourceId, parse};
 
+use super::vmware::GuestinfoError;
 use super::{Datasource, Found};
 use crate::file::FileError;
 use crate::http::{Client, HttpError, Pairs, Response};
@@ -32,6 +33,12 @@ pub(super) enum SourceError {
     Yaml { document: String, problem: String },
     #[error("{document} is not XML")]
     Xml { document: String, source: roxmltree::Error },
+    #[error(transparent)]
+    Guestinfo(#[from] GuestinfoError),
+    #[error("{document} is in the encoding '{encoding}': known are base64 and gzip+base64")]
+    Encoding { document: String, encoding: String },
+    #[error("{document} {reason}")]
+    Packed { document: String, reason: String },
     #[error("{document} is not base64")]
     Base64 { document: String, source: base64::DecodeError },
     #[error("{document} has no {what}")]

@@ -343,3 +343,12 @@ fn a_seed_is_named_by_the_kernel_command_line_with_another_name() {
         "user-data: from the NoCloud seed http://192.0.2.1/seed/ .the kernel command line names it",
     );
 }
+
+#[test]
+fn a_hypervisor_that_tells_no_properties_is_said_and_does_no_harm() {
+    let builder = Vm::direct(Build::standard()).without_network();
+    let mut vm = builder.smbios("type=1,manufacturer=VMware,, Inc.").boot();
+    vm.expect("holdfast: user-data: VMware: (the hypervisor opens no channel|nobody listens at)");
+    vm.expect("holdfast: no user-data found");
+    vm.power_off();
+}
