@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use config::{Commands, Located, Logging, Network, Service};
+use config::{Commands, Container, Located, Logging, Network, Service};
 use plan::{Restart, ServiceName};
 
 /// The service's name.
@@ -40,6 +40,7 @@ pub(crate) fn service(
         depends_on: Default::default(),
         stop_grace_period: Duration::from_secs(10),
         logging: Logging::Console,
+        container: Container::default(),
     };
     Some((name, service))
 }

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bundle::{Bundle, BundleError, Input};
+use bundle::{Bundle, Input};
+use config::container::{GivenContent, GivenFile, Mount, MountSource};
 use config::{Desired, Network, Problem, Service};
 use images::Image;
-use plan::{Needs, Plan, ServiceName, paths};
+use plan::{Condition, Needs, Plan, ServiceName, paths};
 use serde_json::Value;
 
 /// What a plan is made of.
@@ -53,6 +54,20 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
             Err(problem) => problems.push(problem),
         }
     }
+    for (name, (_, service)) in &services {
+        let healthy =
+            service.depends_on.iter().filter(|(_, condition)| **condition == Condition::ServiceHealthy);
+        for (needed, _) in healthy {
+            if services
+                .get(needed)
+                .is_some_and(|(bundle, _): &(Bundle, Service)| bundle.shim.health.is_none())
+            {
+                let message = format!("'{needed}' has no health check, so it can never be healthy");
+                let (path, mark) = (format!("services.{name}.depends_on"), Some(service.image.mark));
+                problems.push(Problem::error(wanted.source, mark, &path, message));
+            }
+        }
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -80,7 +95,7 @@ impl Draft {
                 restart: service.restart,
                 depends_on: service.depends_on.clone(),
                 // What sees the host's own files and mounts waits until they are there.
-                needs: Needs { network: service.network == Network::Host, machine: service.privileged },
+                needs: Needs { network: service.network == Network::Host, machine: sees_machine(service) },
                 stop_timeout_ms: u64::try_from(service.stop_grace_period.as_millis()).unwrap_or(u64::MAX),
                 required: self.added.as_ref() != Some(name),
             };
@@ -96,15 +111,25 @@ impl Draft {
     }
 }
 
+/// Whether it sees files, mounts or devices of the node's own.
+fn sees_machine(service: &Service) -> bool {
+    let container = &service.container;
+    let bind = |mount: &Mount| matches!(mount.source, MountSource::Bind { .. });
+    let file = |file: &GivenFile| matches!(file.content, GivenContent::File(_));
+    service.privileged
+        || container.mounts.iter().any(bind)
+        || container.files.iter().any(file)
+        || !container.devices.is_empty()
+}
+
 fn make(wanted: &Wanted<'_>, name: &ServiceName, service: &Service) -> Result<Bundle, Problem> {
     let image = find(wanted, name, service)?;
     let store = Path::new(paths::BAKED_IMAGES);
     let Wanted { seccomp, hostname, certificates, .. } = *wanted;
     let input = Input { name, service, image, store, seccomp, hostname, certificates };
     bundle::bundle(&input).map_err(|error| {
-        let own_user = service.user.as_ref().filter(|_| matches!(error, BundleError::UserName { .. }));
-        let (key, mark) = own_user.map_or(("image", service.image.mark), |user| ("user", user.mark));
-        Problem::error(wanted.source, Some(mark), &format!("services.{name}.{key}"), error.to_string())
+        let mark = Some(service.image.mark);
+        Problem::error(wanted.source, mark, &format!("services.{name}.image"), error.to_string())
     })
 }
 
@@ -139,7 +164,8 @@ mod tests {
     }
 
     fn plan_of(services: &str, images: &images::Index) -> Result<Plan, Vec<String>> {
-        let text = format!("#cloud-config\nservices:\n{services}");
+        let text =
+            format!("#cloud-config\nvolumes: {{v: }}\nconfigs: {{c: {{content: d}}}}\nservices:\n{services}");
         let (desired, problems) = config::check("f", text.as_bytes());
         let desired = desired.unwrap_or_else(|| panic!("{problems:#?}"));
         let wanted = Wanted {
@@ -175,20 +201,16 @@ mod tests {
     #[test]
     fn what_the_node_cannot_run_is_said_at_its_line() {
         let services = "  a: {image: nowhere, network_mode: none}\n  b: {image: a, network_mode: none, user: web}\n  \
-                        c: {image: named, network_mode: none}\n";
+                        c: {image: named, network_mode: none, depends_on: {b: {condition: service_healthy}}}\n";
         let problems = plan_of(services, &images()).expect_err("problems");
         assert_eq!(
             problems[0],
-            "error f:3:14 services.a.image: there is no image 'docker.io/library/nowhere:latest' on this node \
+            "error f:5:14 services.a.image: there is no image 'docker.io/library/nowhere:latest' on this node \
              (on this node are docker.io/library/a:latest, docker.io/library/named:latest)"
         );
-        assert!(
-            problems[1].starts_with("error f:4:43 services.b.user: the user 'web' is given by name"),
-            "{problems:?}"
-        );
-        assert!(
-            problems[2].starts_with("error f:5:14 services.c.image: the user 'web' is given by name"),
-            "{problems:?}"
+        assert_eq!(
+            problems[1],
+            "error f:7:14 services.c.depends_on: 'b' has no health check, so it can never be healthy"
         );
         let none = plan_of("  a: {image: a, network_mode: none}\n", &images::Index::default());
         assert!(none.expect_err("problems")[0].contains("no images are baked"));
@@ -214,6 +236,17 @@ mod tests {
             ("privileged", "true"),
             ("user", "'1'"),
             ("working_dir", "/tmp"),
+            ("cap_add", "[SYS_TIME]"),
+            ("configs", "[c]"),
+            ("group_add", "[1]"),
+            ("healthcheck", "{test: 'true'}"),
+            ("hostname", "b"),
+            ("labels", "{a: b}"),
+            ("mem_limit", "64m"),
+            ("read_only", "true"),
+            ("stop_signal", "QUIT"),
+            ("tmpfs", "/tmp"),
+            ("volumes", "['v:/v']"),
         ] {
             let restarts = digest("") != digest(&format!("{key}: {value}"));
             assert_eq!(restarts, !config::WITHOUT_RESTART.contains(&key), "{key}");

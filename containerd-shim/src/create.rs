@@ -32,6 +32,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
 use crate::run::directory;
+use crate::spec;
 
 /// Why the container does not run.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +91,19 @@ fn create_here(
         .map_err(|error| said("listen to libcontainer")(&error))?;
 
     let path = bundle.join("config.json");
-    let spec = Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
+    let mut spec =
+        Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
     check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
+    let completed = completed(&config.name);
+    let changed = spec::complete(&mut spec, config, rootfs).map_err(|error| chain(&error))?;
+    let bundle = if changed {
+        fs::create_dir(&completed)
+            .and_then(|()| spec.save(completed.join("config.json")).map_err(io::Error::other))
+            .map_err(|error| said("keep the completed config.json")(&error))?;
+        &completed
+    } else {
+        bundle
+    };
     if let Some(process) = spec.process() {
         // Programs open /dev/stdout as the user they run as.
         let user = process.user();
@@ -123,6 +135,27 @@ fn create_here(
             .map_err(|error| said("bring up the container's loopback device")(&error))?;
     }
     container.start().map_err(|error| error.to_string())
+}
+
+/// The `config.json` that the container of `bundle` was made from.
+pub(crate) fn config_of(bundle: &Path, name: &ServiceName) -> PathBuf {
+    let completed = completed(name).join("config.json");
+    if completed.exists() { completed } else { bundle.join("config.json") }
+}
+
+/// The bundle with what only the image and the node can tell, where there is any of it.
+fn completed(name: &ServiceName) -> PathBuf {
+    directory(name).join("bundle")
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// What the shim takes for granted of `config.json`.
@@ -321,6 +354,11 @@ mod tests {
             stop_signal: 15,
             log: plan::Log::None,
             certificates: None,
+            user: plan::container::User::default(),
+            directories: Vec::new(),
+            files: Vec::new(),
+            devices: Vec::new(),
+            health: None,
         };
         let check = |root: &str, cgroup: &str, args: &[&str]| {
             let process = serde_json::json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": args});

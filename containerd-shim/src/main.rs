@@ -22,13 +22,21 @@
 //!   set without MKNOD, SYS_RESOURCE and NET_RAW), `noNewPrivileges`, the profile in `rootfs/seccomp.json`, a device
 //!   rule that denies all (libcontainer adds the harmless devices), and Docker's masked and read-only paths.
 
-#![expect(unsafe_code, reason = "the child that creates the container is a fork of the shim")]
+#![expect(unsafe_code, reason = "what creates the container or enters it is a fork of the shim")]
 
 mod cgroup;
 mod create;
+mod exec;
+mod files;
+mod health;
 mod log;
+mod oom;
+mod probe;
 mod rootfs;
 mod run;
+mod spec;
+mod user;
+mod volumes;
 
 use std::error::Error;
 use std::path::Path;

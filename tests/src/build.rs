@@ -120,10 +120,12 @@ impl Recipe {
         let lock = File::create(builds.join(format!("{}.lock", self.name))).expect("a lock file can be made");
         lock.lock().expect("a lock file can be locked");
         let out = builds.join(&self.name);
-        let image = format!("busybox={}", busybox(&builds).display());
+        let busybox = format!("busybox={}", layout(&builds, "busybox", "examples").display());
+        let probe = format!("probe={}", layout(&builds, "probe", "tests").display());
         let mut args = vec!["build".to_owned(), "--out".to_owned(), out.display().to_string()];
         let binaries = target().join("release").display().to_string();
-        args.extend(["--image".to_owned(), image, "--bin-dir".to_owned(), binaries]);
+        args.extend(["--image".to_owned(), busybox, "--image".to_owned(), probe]);
+        args.extend(["--bin-dir".to_owned(), binaries]);
         if let Some(version) = &self.version {
             args.extend(["--version".to_owned(), version.clone()]);
         }
@@ -145,16 +147,20 @@ impl Recipe {
     }
 }
 
-/// The busybox image as an OCI layout.
-fn busybox(builds: &Path) -> &'static Path {
-    static LAYOUT: OnceLock<PathBuf> = OnceLock::new();
-    LAYOUT.get_or_init(|| {
-        let lock = File::create(builds.join("busybox.lock")).expect("a lock file can be made");
-        lock.lock().expect("a lock file can be locked");
-        let layout = builds.join("busybox-image");
-        image_build(&["image", "examples/images/busybox.toml", "--out", &layout.display().to_string()]);
-        layout
-    })
+/// An image as an OCI layout, made of its definition in the `images` of a folder of the project.
+fn layout(builds: &Path, name: &str, folder: &str) -> PathBuf {
+    static MADE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(layout) = made.get(name) {
+        return layout.clone();
+    }
+    let lock = File::create(builds.join(format!("{name}.lock"))).expect("a lock file can be made");
+    lock.lock().expect("a lock file can be locked");
+    let layout = builds.join(format!("{name}-image"));
+    let definition = format!("{folder}/images/{name}.toml");
+    image_build(&["image", &definition, "--out", &layout.display().to_string()]);
+    made.insert(name.to_owned(), layout.clone());
+    layout
 }
 
 /// A finished build.

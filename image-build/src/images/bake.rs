@@ -108,7 +108,7 @@ mod tests {
     use crate::images::layer::{Below, Layer};
     use crate::images::write::Writing;
 
-    const DEFINITION: &str = "entrypoint = ['/bin/x']\nstop_signal = 'SIGQUIT'\n\
+    const DEFINITION: &str = "entrypoint = ['/bin/x']\nstop_signal = 'SIGQUIT'\nhealthcheck = ['/bin/ok']\n\
         [[layer]]\nfile = [{ path = 'a', text = 'one' }, { path = 'b', text = 'two' }]\n\
         [[layer]]\nremove = ['a']\nlink = [{ path = 'c', target = 'b' }]";
 
@@ -159,6 +159,8 @@ mod tests {
             (image.config.stop_signal.as_deref(), image.config.user.as_deref()),
             (Some("SIGQUIT"), None)
         );
+        let check = image.config.healthcheck.as_ref().and_then(images::Healthcheck::command);
+        assert_eq!(check, Some(vec!["/bin/ok".to_owned()]));
         for layer in &image.layers {
             assert!(images::layer_path(out.path(), layer).unwrap().is_file());
         }

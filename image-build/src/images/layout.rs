@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::{
     Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType, OciLayout, Os, ToDockerV2S2,
 };
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -90,6 +91,7 @@ impl Layout {
     fn manifest(&self, descriptor: &Descriptor) -> Result<Found> {
         let manifest: ImageManifest = self.json(descriptor)?;
         let config: ImageConfiguration = self.json(manifest.config())?;
+        let docker: DockerConfiguration = self.json(manifest.config())?;
         let digest = descriptor.digest().to_string();
         let (os, arch) = (config.os(), config.architecture());
         ensure!(
@@ -106,7 +108,9 @@ impl Layout {
                 hex.with_context(|| format!("image {digest} has the diff id {id}, no SHA-256"))?.to_owned(),
             ))
         });
-        Ok(Found { layers: layers.collect::<Result<_>>()?, config: run_config(&config), digest })
+        let healthcheck = docker.config.and_then(|config| config.healthcheck);
+        let config = images::Config { healthcheck, ..run_config(&config) };
+        Ok(Found { layers: layers.collect::<Result<_>>()?, config, digest })
     }
 
     /// A blob's file.
@@ -132,6 +136,18 @@ impl Layout {
         serde_json::from_slice(&bytes)
             .with_context(|| format!("cannot understand {} {digest}", descriptor.media_type()))
     }
+}
+
+/// What Docker adds to an image's configuration.
+#[derive(Deserialize)]
+struct DockerConfiguration {
+    config: Option<DockerConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerConfig {
+    healthcheck: Option<images::Healthcheck>,
 }
 
 /// The one manifest for linux/amd64, or the one that names no platform.
@@ -170,5 +186,6 @@ fn run_config(config: &ImageConfiguration) -> images::Config {
         working_dir: text(config.working_dir()),
         user: text(config.user()),
         stop_signal: text(config.stop_signal()),
+        healthcheck: None,
     }
 }

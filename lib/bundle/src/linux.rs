@@ -6,9 +6,7 @@ use config::{Network, Service};
 use plan::{ServiceName, paths};
 use serde_json::{Value, json};
 
-/// Processes and threads in one container: enough for any server, too few for a fork bomb to take all of the
-/// kernel's 32,768 process ids.
-const MAX_PROCESSES: u64 = 8192;
+use crate::{limits, rights, storage};
 
 /// Docker's character devices by major and minor number: null, zero, full, random, urandom, tty, console, ptmx, and
 /// the pseudo-terminals (all minors). See the kernel's admin-guide/devices.txt.
@@ -43,7 +41,7 @@ const MASKED: [&str; 11] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// `mounts` of the runtime-spec, in order.
-pub(crate) fn mounts(service: &Service) -> Value {
+pub(crate) fn mounts(name: &ServiceName, service: &Service) -> Value {
     // A privileged container administers the host: it may change sysctls and the cgroups below its own.
     let kernel: &[&str] = if service.privileged { &[] } else { &["ro"] };
     let with = |options: &[&'static str]| [options, kernel].concat();
@@ -66,6 +64,7 @@ pub(crate) fn mounts(service: &Service) -> Value {
             mounts.push(mount(file, "bind", file, &["bind", "ro", "nosuid", "noexec", "nodev"]));
         }
     }
+    storage::add(&mut mounts, name, service);
     mounts.into()
 }
 
@@ -78,14 +77,18 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> V
     let mut linux = json!({
         "cgroupsPath": Path::new("/").join(paths::SERVICES_SLICE).join(name.as_str()).join("container"),
         "namespaces": namespaces(service),
-        "resources": { "devices": devices(service), "pids": { "limit": MAX_PROCESSES } },
+        "resources": limits::resources(&service.container.limits),
     });
+    linux["resources"]["devices"] = devices(service);
+    if !service.container.sysctls.is_empty() {
+        linux["sysctl"] = json!(service.container.sysctls);
+    }
     if !service.privileged {
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
-        if !seccomp.is_null() {
-            linux["seccomp"] = seccomp.clone();
-        }
+    }
+    if let Some(filter) = rights::seccomp(service, seccomp) {
+        linux["seccomp"] = filter;
     }
     linux
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use plan::{Condition, Gate, Restart, ServiceName};
 use userdata::Located;
 
+use crate::container::Container;
+
 /// One configuration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -49,6 +51,8 @@ pub struct Service {
     pub stop_grace_period: Duration,
     /// Where its output goes.
     pub logging: Logging,
+    /// Mounts, files, rights, limits.
+    pub container: Container,
 }
 
 /// Compose's `network_mode`, as far as we have it.

@@ -9,6 +9,7 @@
 mod authorized_keys;
 mod changes;
 mod compose;
+pub mod container;
 mod depends;
 mod desired;
 mod effective;
@@ -19,10 +20,15 @@ mod reference;
 mod release;
 mod schema;
 mod shape;
+mod signal;
 mod words;
 
 pub use changes::{Action, Change, Changes, WITHOUT_RESTART};
-pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
+pub use compose::{
+    CommandLine, Dependency, Port, Project, Reference, Service as ComposeService, Volume, VolumeKind,
+    VolumeOptions,
+};
+pub use container::Container;
 pub use desired::{Desired, Logging, Network, Service};
 pub use machine::{
     CaCerts, Commands, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname, Layout,
@@ -31,6 +37,7 @@ pub use machine::{
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};
 pub use schema::schema;
+pub use signal::signal_number;
 pub use userdata::{Located, MAX_SIZE, Mark, Problem, Severity, Source};
 
 use std::collections::BTreeMap;
@@ -208,7 +215,7 @@ fn read(root: &At<'_>) -> (Machine, Project) {
     table.extend(compose::SECTIONS);
     root.section("a node's configuration", &table, &mut machine);
     machine::finish(root, &mut machine);
-    let project = compose::read(root, &machine.holdfast.env);
+    let project = compose::read(root, &machine);
     (machine, project)
 }
 

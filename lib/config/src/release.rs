@@ -6,12 +6,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plan::{Condition, Restart, ServiceName};
+use plan::Restart;
 use userdata::{At, Mark, Severity, alternatives};
 
 use crate::compose::{self, CommandLine};
 use crate::desired::{Desired, Logging, Network, Service};
 use crate::{Config, Judge, machine};
+
+mod container;
+mod files;
+mod profiles;
 
 /// Top-level keys that are applied. `holdfast` has its own list.
 pub(crate) const MACHINE: &[&str] = &[
@@ -47,6 +51,9 @@ pub(crate) const MACHINE: &[&str] = &[
     "runcmd",
     "disable_root",
     "services",
+    "volumes",
+    "secrets",
+    "configs",
     "holdfast",
     "vendor_data",
 ];
@@ -68,22 +75,47 @@ pub(crate) const SERVICE: &[&str] = &[
     "stop_grace_period",
     "logging",
     "attach",
+    "group_add",
+    "volumes",
+    "tmpfs",
+    "shm_size",
+    "read_only",
+    "secrets",
+    "configs",
+    "env_file",
+    "healthcheck",
+    "deploy",
+    "mem_limit",
+    "mem_reservation",
+    "memswap_limit",
+    "cpus",
+    "cpu_shares",
+    "cpuset",
+    "pids_limit",
+    "oom_score_adj",
+    "ulimits",
+    "sysctls",
+    "cap_add",
+    "cap_drop",
+    "security_opt",
+    "devices",
+    "stop_signal",
+    "labels",
+    "annotations",
+    "container_name",
+    "hostname",
+    "domainname",
+    "profiles",
 ];
 
 /// The other compose sections, and why they are not there.
-const SECTIONS: [(&str, &str); 4] = [
-    ("configs", "bake the files into the image"),
-    ("networks", "services use the network of the node: 'network_mode: host', or none"),
-    ("secrets", "give values in 'environment'"),
-    ("volumes", "what a container writes is kept until its service changes"),
-];
+const SECTIONS: [(&str, &str); 1] =
+    [("networks", "services use the network of the node: 'network_mode: host', or none")];
 
 /// Advice for keys of a service.
-const ADVICE: [(&str, &str); 4] = [
+const ADVICE: [(&str, &str); 2] = [
     ("ports", "with 'network_mode: host' a container's ports are the node's: remove it"),
     ("expose", "with 'network_mode: host' a container's ports are the node's: remove it"),
-    ("volumes", "what a container writes is kept until its service changes"),
-    ("tmpfs", "what a container writes is kept until its service changes"),
 ];
 
 /// Docker's default for `stop_grace_period`.
@@ -91,13 +123,14 @@ const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Says what of `config` this release does not do, and gives what it does: nothing when that is not all of the services.
 pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<Desired> {
-    let release = Release { judge };
+    let release = Release { judge, texts: compose::texts(&config.machine) };
     release.machine(root, config.machine.holdfast.run_in.is_some());
     let mut services = BTreeMap::new();
-    let mut whole = release.sections(root);
-    for (name, service) in &config.project.services {
+    let mut whole = release.sections(root) && release.volumes(root);
+    let active = |service: &compose::Service| profiles::is_active(config, service);
+    for (name, service) in config.project.services.iter().filter(|(_, service)| active(service)) {
         let at = root.get("services").and_then(|at| at.get(name.as_str()));
-        match at.and_then(|at| release.service(&at, service)) {
+        match at.and_then(|at| release.service(&at, service, config)) {
             Some(service) => drop(services.insert(name.clone(), service)),
             None => whole = false,
         }
@@ -115,6 +148,8 @@ pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<De
 
 struct Release {
     judge: Judge,
+    /// What `write_files` writes, by path.
+    texts: BTreeMap<String, String>,
 }
 
 impl Release {
@@ -166,7 +201,7 @@ impl Release {
         whole
     }
 
-    fn service(&self, at: &At<'_>, service: &compose::Service) -> Option<Service> {
+    fn service(&self, at: &At<'_>, service: &compose::Service, config: &Config) -> Option<Service> {
         let mut whole = true;
         for (name, mark, value) in at.map().into_iter().flatten() {
             let known = compose::READ.iter().any(|key| key.name == name);
@@ -216,9 +251,10 @@ impl Release {
             self.refuse(&options, options.key_mark(&logging), message, "the drivers have no options");
             whole = false;
         }
-        whole &= self.dependencies(at, &service.depends_on);
+        whole &= self.dependencies(at, service, config);
+        let container = self.container(at, service, config);
         let words = |line: &Option<CommandLine>| line.as_ref().map(|line| line.0.clone());
-        let (image, network) = (service.image.clone()?, network?);
+        let (image, network, container) = (service.image.clone()?, network?, container?);
         whole.then(|| Service {
             image,
             command: words(&service.command),
@@ -237,21 +273,22 @@ impl Release {
                 .collect(),
             stop_grace_period: service.stop_grace_period.unwrap_or(STOP_GRACE_PERIOD),
             logging,
+            container,
         })
     }
 
-    fn dependencies(&self, at: &At<'_>, depends_on: &BTreeMap<ServiceName, compose::Dependency>) -> bool {
+    fn dependencies(&self, at: &At<'_>, service: &compose::Service, config: &Config) -> bool {
         let mut whole = true;
         let Some(list) = at.get("depends_on") else { return whole };
-        for (name, dependency) in depends_on {
+        for (name, dependency) in &service.depends_on {
             let at = list.get(name.as_str()).unwrap_or_else(|| list.clone());
             let mut refuse = |key: &str, message: &str| {
                 let at = at.get(key).unwrap_or_else(|| at.clone());
                 self.refuse(&at, at.node.mark, message, "");
                 whole = false;
             };
-            if dependency.condition == Condition::ServiceHealthy {
-                refuse("", &format!("'{name}' has no health check, so it can never be healthy"));
+            if config.project.services.get(name).is_some_and(|needed| !profiles::is_active(config, needed)) {
+                refuse("", &format!("no profile of '{name}' is active, so it does not run"));
             }
             if !dependency.required {
                 refuse("required", "only true is supported by this version");

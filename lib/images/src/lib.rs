@@ -44,6 +44,38 @@ pub struct Config {
     pub user: Option<String>,
     /// `StopSignal`.
     pub stop_signal: Option<String>,
+    /// `Healthcheck`, which Docker adds to the specification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// How it is seen that a container of an image works: Docker's form. Times in nanoseconds; 0: the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `NONE`, or `CMD` and a program with its arguments, or `CMD-SHELL` and a line.
+    pub test: Vec<String>,
+    /// Time between two checks.
+    pub interval: u64,
+    /// Time that one may take.
+    pub timeout: u64,
+    /// Time after the start in which a failure does not count.
+    pub start_period: u64,
+    /// Time between two checks until then.
+    pub start_interval: u64,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+}
+
+impl Healthcheck {
+    /// What is executed; none when there is no check.
+    pub fn command(&self) -> Option<Vec<String>> {
+        match self.test.as_slice() {
+            [kind, line] if kind == "CMD-SHELL" => Some(["/bin/sh", "-c", line].map(str::to_owned).to_vec()),
+            [kind, command @ ..] if kind == "CMD" && !command.is_empty() => Some(command.to_vec()),
+            _ => None,
+        }
+    }
 }
 
 /// Where `store` keeps the layer with this diff id; `None` when it is not a SHA-256 digest.
@@ -82,6 +114,21 @@ mod tests {
             ("a@sha256:00", "docker.io/library/a@sha256:00"),
         ] {
             assert_eq!(expand_reference(short), full);
+        }
+    }
+
+    #[test]
+    fn a_check_is_read_in_docker_s_form() {
+        let read = |text: &str| serde_json::from_str::<Healthcheck>(text).expect("a check");
+        let check = read(r#"{"Test": ["CMD-SHELL", "curl -f x"], "Interval": 5000000000, "Other": 1}"#);
+        assert_eq!(check.command(), Some(["/bin/sh", "-c", "curl -f x"].map(str::to_owned).to_vec()));
+        assert_eq!((check.interval, check.retries), (5_000_000_000, 0));
+        assert_eq!(
+            read(r#"{"Test": ["CMD", "/x", "y"]}"#).command(),
+            Some(["/x", "y"].map(str::to_owned).to_vec())
+        );
+        for none in ["{}", r#"{"Test": ["NONE"]}"#, r#"{"Test": ["CMD"]}"#] {
+            assert_eq!(read(none).command(), None, "{none}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub mod container;
 mod difference;
 pub mod paths;
 
@@ -177,6 +178,21 @@ pub struct ShimConfig {
     /// image has the directory `/etc/ssl/certs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<PathBuf>,
+    /// Whose rights the program has.
+    #[serde(default)]
+    pub user: container::User,
+    /// Directories of the node that are made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<container::Directory>,
+    /// Secrets and configs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<container::GivenFile>,
+    /// Devices of the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<container::Device>,
+    /// How it is seen that the container works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<container::HealthCheck>,
 }
 
 /// Compose's `logging.driver`, as far as we have it.

@@ -30,6 +30,8 @@ pub const STATE: &str = "/var";
 pub const GENERATIONS: &str = "/var/lib/holdfast/generations";
 /// Writable layers of containers, one directory a service and digest.
 pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
+/// Named volumes, one directory each.
+pub const VOLUMES: &str = "/var/lib/holdfast/volumes";
 /// The last time that the node has known: the file's own, of its last change.
 pub const CLOCK: &str = "/var/lib/holdfast/clock";
 /// What the network remembers from boot to boot.
@@ -55,3 +57,8 @@ pub const CMDLINE_USER_DATA: &str = "holdfast.user-data";
 
 /// The cgroup of a service, below `/sys/fs/cgroup`; the shim lives in `shim`, the container in `container`.
 pub const SERVICES_SLICE: &str = "services.slice";
+
+/// Where the shim of `service` writes a secret or config of this name: memory that only it and its container see.
+pub fn given_file(service: &str, name: &str) -> std::path::PathBuf {
+    std::path::Path::new(RUN).join("shim").join(service).join("files").join(name)
+}

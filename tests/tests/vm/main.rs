@@ -12,6 +12,7 @@ mod many;
 mod metadata;
 mod network;
 mod seed;
+mod services;
 mod state;
 mod storage;
 mod upgrade;
