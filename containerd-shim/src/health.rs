@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn one_failure_is_forgotten_by_one_success() {
-        let blinks = |at: u64| (at / 30) % 3 == 0;
+        let blinks = |at: u64| (at / 30).is_multiple_of(3);
         assert_eq!(changes(health(0), 1000, blinks), [(1, true)]);
         let back = |at: u64| !(100..300).contains(&at);
         assert_eq!(changes(health(0), 500, back), [(1, true), (181, false), (301, true)]);

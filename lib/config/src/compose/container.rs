@@ -167,12 +167,10 @@ pub(super) fn sysctls(at: &At<'_>, service: &mut Service) {
 
 pub(super) fn stop_signal(at: &At<'_>, service: &mut Service) {
     text(at, service);
-    match at.text() {
-        Some(text) => match signal_number(text) {
-            Some(number) => service.container.stop_signal = Some(number),
-            None => at.error(format!("'{text}' is not a signal")),
-        },
-        None => {}
+    let Some(text) = at.text() else { return };
+    service.container.stop_signal = signal_number(text);
+    if service.container.stop_signal.is_none() {
+        at.error(format!("'{text}' is not a signal"));
     }
 }
 
