@@ -47,6 +47,11 @@ pub fn faulty_init(feature: &str) -> PathBuf {
     init
 }
 
+/// The kernel that the tests boot: `HOLDFAST_TEST_KERNEL`, else the one that a build takes by itself.
+pub fn kernel() -> String {
+    std::env::var("HOLDFAST_TEST_KERNEL").unwrap_or_else(|_| "debian-cloud".to_owned())
+}
+
 /// Runs `image-build` and fails with what it said.
 pub(crate) fn image_build(args: &[&str]) {
     let output = Command::new(binary("image-build")).args(args).current_dir(project()).output();
@@ -124,6 +129,7 @@ impl Recipe {
         let mut args = vec!["build".to_owned(), "--out".to_owned(), out.display().to_string()];
         let binaries = target().join("release").display().to_string();
         args.extend(["--image".to_owned(), image, "--bin-dir".to_owned(), binaries]);
+        args.extend(["--kernel".to_owned(), kernel()]);
         if let Some(version) = &self.version {
             args.extend(["--version".to_owned(), version.clone()]);
         }

@@ -67,6 +67,11 @@ impl Vm {
         VmBuilder::new("--disk", &build)
     }
 
+    /// Boots the uncompressed kernel of `build` on a machine without firmware and PCI, with a copy of its disk attached.
+    pub fn microvm(build: Build) -> VmBuilder {
+        VmBuilder::new("--microvm", &build)
+    }
+
     /// Boots `build` without a disk.
     pub fn netboot(build: Build) -> VmBuilder {
         VmBuilder::new("--netboot", &build)

@@ -83,9 +83,19 @@ impl FromStr for Tap {
     }
 }
 
+/// What the machine is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Platform {
+    /// A PC with PCI.
+    Q35,
+    /// No firmware to speak of and no PCI: what Firecracker and its like offer.
+    Microvm,
+}
+
 /// One machine.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
+    pub(super) platform: Platform,
     pub(super) accelerator: Accelerator,
     pub(super) boot: Boot,
     /// MiB.
@@ -108,11 +118,17 @@ impl Machine {
             Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
             Accelerator::Tcg => ["-accel", "tcg", "-cpu", "max"],
         });
-        qemu.args(["-machine", "q35", "-nodefaults", "-display", "none", "-vga", "none"]);
+        let machine = match self.platform {
+            Platform::Q35 => "q35",
+            Platform::Microvm => "microvm",
+        };
+        qemu.args(["-machine", machine, "-nodefaults", "-display", "none", "-vga", "none"]);
         qemu.args(["-m", &self.memory.to_string(), "-smp", &self.cpus.to_string()]);
         qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         qemu.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
-        qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        if self.platform == Platform::Q35 {
+            qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
         if !self.reboots {
             qemu.arg("-no-reboot");
         }
@@ -125,7 +141,7 @@ impl Machine {
                 Boot::Uefi(_) => format!(",bootindex={number}"),
                 Boot::Kernel { .. } => String::new(),
             };
-            qemu.args(["-device", &format!("virtio-blk-pci,drive=drive{number}{order}")]);
+            qemu.args(["-device", &format!("{},drive=drive{number}{order}", self.device("blk"))]);
         }
         for fields in &self.smbios {
             qemu.args(["-smbios", fields]);
@@ -135,10 +151,12 @@ impl Machine {
     }
 
     fn add_network(&self, qemu: &mut Command) {
+        let no_rom = if self.platform == Platform::Q35 { ",romfile=" } else { "" };
         let mut link = |number: usize, backend: String, address: Option<&String>| {
             let address = address.map(|mac| format!(",mac={mac}")).unwrap_or_default();
             qemu.args(["-netdev", &backend]);
-            qemu.args(["-device", &format!("virtio-net-pci,netdev=net{number}{address},romfile=")]);
+            let device = self.device("net");
+            qemu.args(["-device", &format!("{device},netdev=net{number}{address}{no_rom}")]);
         };
         match &self.network {
             Network::None => {}
@@ -153,6 +171,14 @@ impl Machine {
                     link(number, backend, address.as_ref());
                 }
             }
+        }
+    }
+
+    /// QEMU's name of a virtio device: on PCI, or mapped into memory.
+    fn device(&self, kind: &str) -> String {
+        match self.platform {
+            Platform::Q35 => format!("virtio-{kind}-pci"),
+            Platform::Microvm => format!("virtio-{kind}-device"),
         }
     }
 
@@ -203,6 +229,7 @@ mod tests {
 
     fn machine() -> Machine {
         Machine {
+            platform: Platform::Q35,
             accelerator: Accelerator::Tcg,
             boot: Boot::Kernel { kernel: "k".into(), initrd: "i".into(), cmdline: "a=b".into() },
             memory: 512,
@@ -240,6 +267,13 @@ mod tests {
     #[test]
     fn a_comma_in_a_path_does_not_end_it() {
         assert!(words(&machine()).iter().any(|w| w.ends_with("file=a,,b.raw")));
+    }
+
+    #[test]
+    fn a_microvm_has_no_pci() {
+        let machine = Machine { platform: Platform::Microvm, ..machine() };
+        let on_pci = |word: &String| ["-pci", "i6300esb", "romfile"].iter().any(|pci| word.contains(pci));
+        assert_eq!(words(&machine).into_iter().find(on_pci), None);
     }
 
     #[test]
