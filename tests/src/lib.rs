@@ -18,7 +18,7 @@ mod lan;
 mod server;
 mod vm;
 
-pub use build::{Build, Recipe, binary, faulty_init, kernel, project};
+pub use build::{Build, Recipe, binary, faulty_init, kernel, kernel_probe, project};
 pub use disk::Disk;
 pub use lan::{BRIDGE, Lan, Process};
 pub use server::{Request, Response, Server};

@@ -3,6 +3,7 @@
 mod bad_input;
 mod boot;
 mod corruption;
+mod kernel;
 mod kill;
 mod many;
 mod network;

@@ -1,0 +1,79 @@
+//! The kernel does all that the product relies on: the gate for a new kernel, run for each of them
+//! (`HOLDFAST_TEST_KERNEL`). The watchdog's reset and the power button are part of other tests.
+
+use vm_tests::{Build, Recipe, Vm, kernel, kernel_probe};
+
+/// What the probe checks: see `tests/kernel-probe/src/main.rs`.
+const CHECKS: [&str; 36] = [
+    "namespaces",
+    "seccomp",
+    "cgroup-controllers",
+    "pressure",
+    "security-modules",
+    "unprivileged-bpf-off",
+    "sha256-by-the-processor",
+    "watchdog",
+    "clock",
+    "power-button",
+    "tpm",
+    "file-systems",
+    "drivers",
+    "erofs-from-a-file",
+    "overlay-in-a-user-namespace",
+    "idmapped-mount",
+    "fs-verity",
+    "project-quota",
+    "dm-crypt",
+    "netlink-refuses-nonsense",
+    "bridge",
+    "veth",
+    "dummy",
+    "vlan",
+    "bond",
+    "macvlan",
+    "wireguard",
+    "tun",
+    "ipv6",
+    "vsock",
+    "nat",
+    "conntrack",
+    "reject",
+    "fib",
+    "filter-log",
+    "done",
+];
+
+#[test]
+fn the_kernel_does_all_that_holdfast_relies_on() {
+    let build = Recipe::named("kernel-probe").binary("holdfastd", &kernel_probe()).build();
+    let mut vm = Vm::direct(build).boot();
+    vm.expect("kernel-probe: done");
+    vm.never_said("kernel-probe: .* is MISSING");
+    let said = vm.lines("kernel-probe: ");
+    for check in CHECKS {
+        assert!(
+            said.iter().any(|line| line.contains(&format!("kernel-probe: {check}"))),
+            "{check} was not checked"
+        );
+    }
+    if kernel() == "vm" {
+        vm.never_said("kernel-probe: done, a kernel with modules");
+    }
+    vm.power_off();
+}
+
+#[test]
+fn a_container_is_denied_devices_that_are_not_its_own() {
+    let user_data = r#"#cloud-config
+services:
+  thief:
+    image: busybox
+    network_mode: none
+    command: [sh, -c, "mknod /kmsg c 1 11 && cat /kmsg; echo nothing stolen; exec sleep 100000"]
+    logging: {driver: console}
+"#;
+    let mut vm = Vm::direct(Build::standard()).user_data(user_data).boot();
+    vm.expect("thief: cat: can't open '/kmsg': Operation not permitted");
+    vm.expect("thief: nothing stolen");
+    vm.power_off();
+}
