@@ -102,10 +102,14 @@ impl Kernel {
             names.retain(|name| !self.builtin.contains_key(name));
         }
         let initrd = self.resolve(demand.iter().flat_map(|set| &set.initrd))?;
-        let root = self.resolve(demand.iter().flat_map(|set| &set.root))?;
-        let all = self.collect(&stages, initrd.iter().chain(&root))?;
+        let of_root = |packed| {
+            let sets = demand.iter().filter(move |set| set.packed == packed);
+            self.resolve(sets.flat_map(|set| &set.root))
+        };
+        let (plain, packed) = (of_root(false)?, of_root(true)?);
+        let root = self.collect(&stages, initrd.iter().chain(&plain), &packed)?;
         let early = stages.into_iter().filter(|(stage, _)| *stage != Stage::Late).collect();
-        Ok((all, self.collect(&early, &initrd)?))
+        Ok((root, self.collect(&early, &initrd, &[])?))
     }
 
     /// The names of those modules that `wanted` means, by name or by pattern. What is built in is none; what the kernel
@@ -128,18 +132,25 @@ impl Kernel {
         Ok(names)
     }
 
-    /// Files for the modules of `stages`, for those in `demand`, and for what they need.
+    /// Files for the modules of `stages`, for those in `demand`, and for what they need; and for those in `packed` as
+    /// they came.
     fn collect<'a>(
         &self,
         stages: &'a BTreeMap<Stage, Vec<String>>,
         demand: impl IntoIterator<Item = &'a String>,
+        packed: &'a [String],
     ) -> Result<Files> {
-        let infos = self.closure(stages.values().flatten().chain(demand))?;
+        let plain: Vec<_> = stages.values().flatten().chain(demand).collect();
+        let infos = self.closure(plain.iter().copied().chain(packed))?;
+        let plain = self.closure(plain)?;
         let mut index = Index { kernel: self.release.clone(), stages: stages.clone(), ..Index::default() };
         let mut files = Files::new();
         for (name, info) in &infos {
-            let file = format!("{name}.ko");
-            files.insert(file.clone(), self.unpack(name)?);
+            let (file, content) = match plain.contains_key(name) {
+                true => (format!("{name}.ko"), self.unpack(name)?),
+                false => (format!("{name}{PACKED}"), self.packed(name)?.to_vec()),
+            };
+            files.insert(file.clone(), content);
             let mut needs = Vec::new();
             order(&infos, name, &mut needs);
             needs.retain(|needed| needed != name);
@@ -167,11 +178,15 @@ impl Kernel {
         Ok(infos)
     }
 
+    /// A module as it came.
+    fn packed(&self, name: &str) -> Result<&[u8]> {
+        let packed = self.packed.get(name).map(|packed| &packed.content[..]);
+        packed.with_context(|| format!("kernel {} has no module {name}", self.release))
+    }
+
     fn unpack(&self, name: &str) -> Result<Vec<u8>> {
-        let packed =
-            self.packed.get(name).with_context(|| format!("kernel {} has no module {name}", self.release))?;
         let mut plain = Vec::new();
-        liblzma::read::XzDecoder::new(&packed.content[..])
+        liblzma::read::XzDecoder::new(self.packed(name)?)
             .read_to_end(&mut plain)
             .with_context(|| format!("cannot unpack module {name}"))?;
         Ok(plain)

@@ -24,6 +24,8 @@ pub(crate) struct Manifest {
     pub(crate) packages: Vec<PackageRule>,
     pub(crate) boot: Boot,
     kernels: BTreeMap<String, KernelRule>,
+    #[serde(default)]
+    firmware: Vec<PackageRule>,
     pub(crate) modules: Modules,
 }
 
@@ -82,6 +84,9 @@ pub(crate) struct Packaged {
     pub(crate) image: String,
     /// The sets of modules that it is taken with.
     demand: Vec<String>,
+    /// The packages of firmware that it is taken with.
+    #[serde(default)]
+    firmware: Vec<String>,
 }
 
 /// A kernel of our own.
@@ -94,6 +99,9 @@ pub(crate) struct Compiled {
     pub(crate) fragments: Vec<String>,
     /// The sets of modules that it is taken with.
     demand: Vec<String>,
+    /// The packages of firmware that it is taken with.
+    #[serde(default)]
+    firmware: Vec<String>,
 }
 
 /// The kernels' modules.
@@ -108,6 +116,9 @@ pub(crate) struct Modules {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Demand {
+    /// Whether those of the root stay compressed.
+    #[serde(default)]
+    pub(crate) packed: bool,
     pub(crate) initrd: Vec<String>,
     pub(crate) root: Vec<String>,
 }
@@ -137,6 +148,20 @@ impl Manifest {
         let named =
             |set| self.modules.demand.get(set).with_context(|| format!("there is no [modules.demand.{set}]"));
         sets.iter().map(named).collect()
+    }
+
+    /// Adds the firmware of a kernel to what is taken from packages.
+    pub(crate) fn add_firmware(&mut self, kernel: &str) -> Result<()> {
+        let wanted = match self.kernel(kernel)? {
+            KernelRule::Packaged(rule) => rule.firmware.clone(),
+            KernelRule::Compiled(rule) => rule.firmware.clone(),
+        };
+        for name in wanted {
+            let at = self.firmware.iter().position(|rule| rule.name == name);
+            let at = at.with_context(|| format!("there is no [[firmware]] {name}"))?;
+            self.packages.push(self.firmware.swap_remove(at));
+        }
+        Ok(())
     }
 
     /// Whether this file of the manifest's folder is part of a kernel's configuration.

@@ -96,7 +96,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     UkiName::new(&identity.version, None).context("--version cannot be part of a file name")?;
     let user_data = args.config.as_deref().map(read_user_data).transpose()?;
     let folder = project.join("rootfs");
-    let manifest = Manifest::read(&folder.join("root.toml"))?;
+    let mut manifest = Manifest::read(&folder.join("root.toml"))?;
+    manifest.add_firmware(&args.kernel)?;
     let default_out = project.join("out");
     let mut output = Output::open(args.out.as_deref().unwrap_or(&default_out))?;
 
