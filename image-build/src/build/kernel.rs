@@ -23,6 +23,8 @@ pub(crate) struct Kernel {
     pub(crate) image: Vec<u8>,
     /// The same as an ELF file, for monitors that start it without firmware; only of kernels without modules.
     pub(crate) elf: Option<Vec<u8>>,
+    /// How it was configured.
+    pub(crate) config: Vec<u8>,
     /// Its modules by name: compressed by xz, as they came.
     packed: BTreeMap<String, Packed>,
     /// Paths of what would be modules and is built in.
@@ -50,7 +52,7 @@ struct Modinfo {
 impl Kernel {
     /// Reads Debian's kernel package.
     pub(crate) fn packaged(package: &Package, image_pattern: &str) -> Result<Self> {
-        let (mut image, mut release, mut files) = (None, None, Vec::new());
+        let (mut image, mut release, mut config, mut files) = (None, None, Vec::new(), Vec::new());
         package.with_data(|tar| {
             for entry in tar::Archive::new(tar).entries()? {
                 let mut entry = entry?;
@@ -60,6 +62,8 @@ impl Kernel {
                     entry.read_to_end(&mut content)?;
                     release = glob_rest(image_pattern, &path);
                     image = Some(content);
+                } else if path.starts_with(CONFIG) {
+                    entry.read_to_end(&mut config)?;
                 } else if is_of_modules(&path) {
                     entry.read_to_end(&mut content)?;
                     files.push((path, content));
@@ -70,7 +74,7 @@ impl Kernel {
         let absent = || format!("package {} has no {image_pattern}", package.name);
         let (packed, builtin) = sort(files);
         let (release, image) = (release.with_context(absent)?, image.with_context(absent)?);
-        Ok(Self { release, image, elf: None, packed, builtin })
+        Ok(Self { release, image, elf: None, config, packed, builtin })
     }
 
     /// Reads what was made of a kernel of our own.
@@ -89,7 +93,7 @@ impl Kernel {
             Some(read("vmlinux")?)
         };
         let (packed, builtin) = sort(files);
-        Ok(Self { release, image: read("vmlinuz")?, elf, packed, builtin })
+        Ok(Self { release, image: read("vmlinuz")?, elf, config: read("config")?, packed, builtin })
     }
 
     /// The module files of the root and of the initrd: none at all when everything is built in.
@@ -193,6 +197,8 @@ impl Kernel {
     }
 }
 
+/// How packages of kernels name the configuration.
+const CONFIG: &str = "boot/config-";
 /// The list of what would be modules and is built in.
 const BUILTIN: &str = "modules.builtin";
 /// How modules end.
@@ -330,7 +336,8 @@ mod tests {
         ];
         let files = files.map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()));
         let (packed, builtin) = sort(files.into());
-        let kernel = Kernel { release: "6".to_owned(), image: Vec::new(), elf: None, packed, builtin };
+        let (release, image, config) = ("6".to_owned(), Vec::new(), Vec::new());
+        let kernel = Kernel { release, image, elf: None, config, packed, builtin };
         for (wanted, expected) in [
             ("drivers/net/*", &["a_b"][..]),
             ("drivers/net/**", &["a_b", "c"]),

@@ -156,6 +156,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         output.write(&format!("{folder}/vmlinuz"), &kernel.image)?;
         output.write(&format!("{folder}/cmdline"), cmdline.as_bytes())?;
     }
+    output.write("kernel.config", &kernel.config)?;
     output.write("direct/initrd.img", &initrd)?;
     if let Some(elf) = &kernel.elf {
         output.write("microvm/vmlinux", elf)?;
