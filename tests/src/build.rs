@@ -48,7 +48,7 @@ fn made_for_tests(package: &str, feature: Option<&str>) -> PathBuf {
     let cargo = Command::new(env!("CARGO"))
         .args(["build", "--locked", "-p", package, "--target-dir"])
         .arg(&target)
-        .args(feature.iter().flat_map(|feature| ["--features", feature]))
+        .args(feature.into_iter().flat_map(|feature| ["--features", feature]))
         .current_dir(project())
         .output()
         .expect("cargo starts");

@@ -106,7 +106,7 @@ impl Kernel {
             names.retain(|name| !self.builtin.contains_key(name));
         }
         let initrd = self.resolve(demand.iter().flat_map(|set| &set.initrd))?;
-        let of_root = |packed| {
+        let of_root = |packed: bool| {
             let sets = demand.iter().filter(move |set| set.packed == packed);
             self.resolve(sets.flat_map(|set| &set.root))
         };
