@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 OUT ?= out
 PORT ?= 8080
+SECONDS ?= 60
 TARGET := x86_64-unknown-linux-gnu
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 IMAGE_BUILD := $(CARGO_TARGET_DIR)/$(TARGET)/release/image-build
@@ -24,13 +25,15 @@ KERNEL ?= debian-cloud
 # The kernel of our own that is made and published.
 FLAVOUR ?= vm
 # What only tests take: other people's tools that read what we write, and servers for guests to talk to.
-TEST_PACKAGES := cpio cryptsetup-bin dnsmasq-base dosfstools erofs-utils genisoimage iproute2
+TEST_PACKAGES := chrony cpio cryptsetup-bin dnsmasq-base dosfstools erofs-utils genisoimage iproute2 openssh-client tcpdump
+# What fuzzing takes: libFuzzer is C++.
+FUZZ_PACKAGES := g++
 
 # Artifacts carry the time of the last commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 export CARGO_TARGET_DIR
 
-.PHONY: help deps release build kernel dist run test check bench reproducible clean
+.PHONY: help deps release build kernel dist run test check fuzz bench reproducible clean
 
 help: ## Say what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -76,6 +79,10 @@ check: ## Check format, lints, documentation and the rules of the house
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 	cargo test --locked -p vm-tests --test rules
+
+fuzz: ## Fuzz what reads outside data, each target for a minute (SECONDS=N for another time)
+	@.ci/packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
+	SECONDS_EACH=$(SECONDS) .ci/fuzz
 
 bench: release ## Measure boot, memory and sizes
 	@.ci/packages $(RUN_PACKAGES) erofs-utils python3 zstd

@@ -1,6 +1,8 @@
 //! From user-data to the generation that PID 1 runs.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use config::{Config, Judge, Problem, Severity};
 use plan::{Change, paths};
@@ -11,11 +13,15 @@ use crate::generations::{Generation, Generations, Input};
 use crate::host::Host;
 use crate::network::Network;
 use crate::planner::{Wanted, draft};
-use crate::source::{self, Found};
-use crate::{console, file, identity, tell};
+use crate::source::{self, Found, Search};
+use crate::{apply, clock, commands, console, file, tell};
 
 /// The node's name when nobody gives it one.
 const HOSTNAME: &str = "holdfast";
+
+/// Which search is the latest: what an older one finds does not count any more. It is held while a configuration is made
+/// to run, as two at once would be in each other's way.
+static LATEST: Mutex<u64> = Mutex::new(0);
 
 /// `/run/holdfast/config.json`: what became of the configuration.
 #[derive(Debug, Serialize)]
@@ -23,11 +29,15 @@ struct Status<'a> {
     /// Where it is from; absent when there is none.
     source: Option<&'a str>,
     datasource: Option<&'a str>,
+    /// Why it was looked for there.
+    how: Option<&'a str>,
     /// Whether it was accepted.
     valid: bool,
     /// The generation that runs.
     generation: Option<u64>,
     problems: &'a [Problem],
+    /// What it asks for and could not be done.
+    failures: &'a [apply::Failure],
 }
 
 /// A configuration that is in force.
@@ -40,34 +50,104 @@ struct Running {
 }
 
 /// Finds the configuration, makes it run, and says what it did. A configuration that is rejected, or none at all,
-/// leaves the last good one running.
-pub(crate) fn configure(host: &Host, network: &Network) {
+/// leaves the last good one running. Where there may be another one later, a thread goes on looking.
+pub(crate) fn configure(host: &Arc<Host>, network: &Network) {
     let generations = Generations::of_node();
-    network.apply(None);
-    let found = source::detect(&host.cmdline);
-    let mut problems = Vec::new();
-    let accepted = found.as_ref().and_then(|found| accept(host, &generations, found, &mut problems));
-    let valid = accepted.is_some();
-    let running = accepted.or_else(|| keep_last(host, &generations, found.as_ref()));
+    let last = generations.current(&host.root_hash).ok().flatten().and_then(|last| last.found().ok());
+    let mut search = Search::new(&host.cmdline, network, last);
+    let found = search.first();
+    let number = {
+        let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest += 1;
+        *latest
+    };
+    if take_latest(number, host, network, &generations, &search, found.as_ref()) || !search.goes_on() {
+        return;
+    }
+    let (host, network) = (Arc::clone(host), network.clone());
+    let thread = thread::Builder::new().name("source".to_owned()).spawn(move || {
+        loop {
+            let found = search.again();
+            if take_latest(number, &host, &network, &generations, &search, Some(&found)) {
+                break;
+            }
+        }
+    });
+    if let Err(error) = thread {
+        console::error(format_args!("cannot go on looking for user-data: {error}"));
+    }
+}
 
+/// As [`take`], unless somebody has looked for the configuration again since: then there is nothing more to do.
+fn take_latest(
+    number: u64,
+    host: &Host,
+    network: &Network,
+    generations: &Generations,
+    search: &Search,
+    found: Option<&Found>,
+) -> bool {
+    let latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    *latest != number || take(host, network, generations, search, found)
+}
+
+/// Makes what was found run, or what ran before; says whether it was accepted.
+fn take(
+    host: &Host,
+    network: &Network,
+    generations: &Generations,
+    search: &Search,
+    found: Option<&Found>,
+) -> bool {
+    let mut problems = Vec::new();
+    let accepted = found.and_then(|found| accept(host, generations, found, &mut problems));
+    let valid = accepted.is_some();
+    let running = accepted.or_else(|| keep_last(host, generations, found));
+    clock::apply(running.as_ref().and_then(|running| running.config.machine.ntp.as_ref()));
+    let own = running.as_ref().and_then(|running| running.config.network.clone());
+    network.apply(own.or_else(|| search.own_network()));
+    let failures = running.as_ref().map(|running| running.apply(host, network)).unwrap_or_default();
     let generation = running.as_ref().and_then(|running| running.generation.as_ref());
     publish(&Status {
-        source: found.as_ref().map(|found| found.name.as_str()),
-        datasource: found.as_ref().map(|found| found.datasource.name()),
+        source: found.map(|found| found.name.as_str()),
+        datasource: found.map(|found| found.datasource.name()),
+        how: found.map(|found| found.how.as_str()),
         valid,
         generation: generation.map(|generation| generation.record.number),
         problems: &problems,
+        failures: &failures,
     });
-    let Some(running) = &running else { return };
-    identity::set_hostname(&hostname(&running.config, &running.found));
-    let keys: Vec<_> =
-        running.config.keys(&running.found.meta).into_iter().map(|(_, key)| key.to_owned()).collect();
-    identity::keep_keys(&keys);
-    if let Some(generation) = generation {
-        tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={}", generation.record.number))]);
-        if let Err(error) = generations.prune() {
-            console::warning(console::chain(&error));
+    source::report(found);
+    if generation.is_some()
+        && let Err(error) = generations.prune()
+    {
+        console::warning(console::chain(&error));
+    }
+    valid
+}
+
+impl Running {
+    /// Makes the machine what the configuration says, and hands the generation to PID 1. Gives what failed of it.
+    fn apply(&self, host: &Host, network: &Network) -> Vec<apply::Failure> {
+        let Self { generation, found, config } = self;
+        let hostname = hostname(config, found);
+        let wanted = apply::Wanted {
+            host,
+            config,
+            meta: &found.meta,
+            datasource: found.datasource,
+            hostname: &hostname,
+            network,
+        };
+        let mut failures = apply::Failures::default();
+        let instance = apply::Instance::enter(found.meta.instance_id.as_deref(), &mut failures);
+        apply::before_start(&wanted, &instance, &mut failures);
+        let number = generation.as_ref().map(|generation| generation.record.number);
+        if let Some(number) = number {
+            tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={number}"))]);
         }
+        apply::after_start(&wanted, &instance, number);
+        failures.into_inner()
     }
 }
 
@@ -86,12 +166,26 @@ fn accept(
 ) -> Option<Running> {
     problems.extend_from_slice(&found.problems);
     let fit = found.problems.iter().all(|problem| problem.severity != Severity::Error);
-    let outcome = config::judge(&judged(found), Judge::Node);
+    let outcome = config::judge(&found.input(), Judge::Node);
     problems.extend(outcome.problems);
     let (Some(config), Some(desired), true) = (outcome.config, outcome.desired, fit) else {
         say(problems);
         return None;
     };
+    let certificates = match apply::certificates_for_containers(config.machine.ca_certs.as_ref()) {
+        Ok(certificates) => certificates,
+        Err(error) => {
+            problems.push(Problem::error(&found.name, None, "ca_certs", console::chain(&error)));
+            say(problems);
+            return None;
+        }
+    };
+    let machine = &config.machine;
+    let commands = machine
+        .holdfast
+        .run_in
+        .as_ref()
+        .and_then(|image| commands::service(&machine.commands, image, found.meta.instance_id.as_deref()));
     let wanted = Wanted {
         desired: &desired,
         source: &found.name,
@@ -99,6 +193,8 @@ fn accept(
         os_version: &host.os_version,
         images: &host.images,
         seccomp: &host.seccomp,
+        certificates: certificates.as_deref(),
+        commands: commands.as_ref(),
     };
     let drafted = draft(&wanted).map_err(|more| problems.extend(more)).ok();
     say(problems);
@@ -153,19 +249,6 @@ fn say_difference(old: &Generation, new: &Generation) {
     }
 }
 
-/// What is judged of what was found. Its meta-data has been read already.
-fn judged(found: &Found) -> config::Input<'_> {
-    fn part(part: &Option<(String, Vec<u8>)>) -> Option<(&str, &[u8])> {
-        part.as_ref().map(|(name, content)| (name.as_str(), content.as_slice()))
-    }
-    config::Input {
-        user_data: (&found.name, &found.user_data),
-        vendor_data: part(&found.vendor_data),
-        meta_data: None,
-        network_config: part(&found.network_config),
-    }
-}
-
 /// What was good the last time. One of another release is made anew for this one, from what it was made from.
 fn keep_last(host: &Host, generations: &Generations, rejected: Option<&Found>) -> Option<Running> {
     let why = if rejected.is_some() { "rejected" } else { "absent" };
@@ -201,7 +284,7 @@ fn keep_last(host: &Host, generations: &Generations, rejected: Option<&Found>) -
 
 /// A generation as it was made. Its problems were said when it was.
 fn again(generation: Generation, found: Found) -> Option<Running> {
-    let config = config::judge(&judged(&found), Judge::Vocabulary).config;
+    let config = config::judge(&found.input(), Judge::Vocabulary).config;
     if config.is_none() {
         let number = generation.record.number;
         console::error(format_args!("generation {number}: this version rejects what it was made from"));
@@ -212,10 +295,11 @@ fn again(generation: Generation, found: Found) -> Option<Running> {
 /// What is left of a configuration that is rejected when there is no earlier one: name, keys and network of the
 /// platform, so that somebody can reach the node.
 fn bare(found: &Found) -> Option<Running> {
-    let bare = Found { user_data: b"#cloud-config\n{}\n".to_vec(), vendor_data: None, ..found.clone() };
-    let with_network = config::judge(&judged(&bare), Judge::Vocabulary).config;
+    let user_data = b"#cloud-config\n{}\n".to_vec();
+    let bare = Found { user_data, vendor_data: None, included: Vec::new(), ..found.clone() };
+    let with_network = config::judge(&bare.input(), Judge::Vocabulary).config;
     let without = || {
-        let input = config::Input { network_config: None, ..judged(&bare) };
+        let input = config::Input { network_config: None, ..bare.input() };
         config::judge(&input, Judge::Vocabulary).config
     };
     let config = with_network.or_else(without)?;

@@ -1,5 +1,7 @@
-//! Kernel modules that the agent itself needs: those of the file systems that user-data comes on.
+//! Kernel modules that the agent itself needs: those of the file systems that user-data comes on, and of links that are
+//! made.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -22,7 +24,7 @@ pub(crate) fn load(names: &[&str]) {
     };
     for (name, module) in index.load_order(names.iter().copied()) {
         if !Path::new("/sys/module").join(name).exists()
-            && let Err(error) = insert(module)
+            && let Err(error) = insert(module, parameters(name))
         {
             console::warning(format_args!("cannot load kernel module {name}: {error}"));
         }
@@ -32,10 +34,15 @@ pub(crate) fn load(names: &[&str]) {
 /// The kernel unpacks the file itself (`include/uapi/linux/module.h`).
 const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
 
-fn insert(module: &Module) -> io::Result<()> {
+/// What a module is told. That of bonds makes one of its own accord otherwise.
+fn parameters(name: &str) -> &'static CStr {
+    if name == "bonding" { c"max_bonds=0" } else { c"" }
+}
+
+fn insert(module: &Module, parameters: &CStr) -> io::Result<()> {
     let file = File::open(Path::new(paths::MODULES).join(&module.file))?;
     let flags = if module.file.ends_with(".xz") { MODULE_INIT_COMPRESSED_FILE } else { 0 };
-    match rustix::system::finit_module(&file, c"", flags) {
+    match rustix::system::finit_module(&file, parameters, flags) {
         Err(rustix::io::Errno::EXIST) => Ok(()),
         result => Ok(result?),
     }

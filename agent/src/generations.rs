@@ -10,8 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use config::MetaData;
-use plan::{Plan, ReadError, paths};
+use config::{Included, MetaData};
+use plan::{Plan, ReadError, ShimConfig, paths};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -46,6 +46,9 @@ pub(crate) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) network_config: Option<String>,
     pub(crate) meta: MetaData,
+    /// Addresses that were included; the content of the first one is the file `included-0`, and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) included: Vec<String>,
     /// Hex SHA-256 over everything it was made from.
     pub(crate) digest: String,
     /// Seconds since 1970, by the clock of the node.
@@ -90,15 +93,28 @@ impl Input<'_> {
             instance_id.clone().unwrap_or_default(),
             local_fqdn.clone().unwrap_or_default(),
             public_keys.join("\n"),
+            included(self.found).map(|(url, content)| url.to_owned() + &hex(content)).collect(),
         ];
         hex(parts.map(|part| hex(part.as_bytes())).join("\n").as_bytes())
     }
+}
+
+/// What was included, in its order.
+fn included(found: &Found) -> impl Iterator<Item = (&str, &[u8])> {
+    found
+        .included
+        .iter()
+        .filter_map(|included| Some((included.url.as_str(), included.content.as_deref().ok()?)))
 }
 
 /// Names of the files with what a generation was made from.
 const USER_DATA: &str = "user-data";
 const VENDOR_DATA: &str = "vendor-data";
 const NETWORK_CONFIG: &str = "network-config";
+
+fn included_file(number: usize) -> String {
+    format!("included-{number}")
+}
 
 impl Generation {
     /// What it was made from.
@@ -110,14 +126,15 @@ impl Generation {
         let named = |name: &Option<String>, file: &str| {
             name.as_ref().map(|name| Ok((name.clone(), read(file)?))).transpose()
         };
+        let kept = |(number, url): (usize, &String)| {
+            Ok(Included { url: url.clone(), content: Ok(read(&included_file(number))?) })
+        };
         Ok(Found {
-            name: self.record.source.clone(),
-            datasource: self.record.datasource,
-            user_data: read(USER_DATA)?,
             vendor_data: named(&self.record.vendor_data, VENDOR_DATA)?,
             meta: self.record.meta.clone(),
             network_config: named(&self.record.network_config, NETWORK_CONFIG)?,
-            problems: Vec::new(),
+            included: self.record.included.iter().enumerate().map(kept).collect::<Result<_, _>>()?,
+            ..Found::new(self.record.datasource, &self.record.source, read(USER_DATA)?)
         })
     }
 
@@ -135,12 +152,17 @@ impl Generation {
 pub(crate) struct Generations {
     directory: PathBuf,
     containers: PathBuf,
+    certificates: PathBuf,
 }
 
 impl Generations {
     /// Those of the node.
     pub(crate) fn of_node() -> Self {
-        Self { directory: paths::GENERATIONS.into(), containers: paths::CONTAINERS.into() }
+        Self {
+            directory: paths::GENERATIONS.into(),
+            containers: paths::CONTAINERS.into(),
+            certificates: paths::CERTIFICATES.into(),
+        }
     }
 
     /// The one that the running release uses: its own last one, else the last one of any release.
@@ -170,6 +192,7 @@ impl Generations {
             vendor_data: input.found.vendor_data.as_ref().map(|(name, _)| name.clone()),
             network_config: input.found.network_config.as_ref().map(|(name, _)| name.clone()),
             meta: input.found.meta.clone(),
+            included: included(input.found).map(|(url, _)| url.to_owned()).collect(),
             digest: input.digest(),
             time: now.as_secs(),
         };
@@ -189,7 +212,8 @@ impl Generations {
         Ok(Generation { record, plan, directory })
     }
 
-    /// Removes generations that are neither recent nor linked to, and the writable layers that no kept one uses.
+    /// Removes generations that are neither recent nor linked to, and the writable layers and certificates that no kept
+    /// one uses.
     pub(crate) fn prune(&self) -> Result<(), FileError> {
         let numbers = self.numbers();
         let mut kept: BTreeSet<u64> = numbers.iter().rev().take(KEPT).copied().collect();
@@ -198,15 +222,25 @@ impl Generations {
             target.to_str()?.parse::<u64>().ok()
         }));
         let mut used = BTreeSet::new();
+        let mut trusted = BTreeSet::new();
         for number in numbers {
             let directory = self.directory.join(number.to_string());
             if !kept.contains(&number) {
                 remove_tree(&directory)?;
-            } else if let Ok(plan) = plan::read_json::<Plan>(&directory.join("plan.json")) {
+                continue;
+            }
+            let bundles = entries(&directory.join("bundles"));
+            trusted.extend(bundles.filter_map(|bundle| {
+                plan::read_json::<ShimConfig>(&bundle.join("shim.json")).ok()?.certificates
+            }));
+            if let Ok(plan) = plan::read_json::<Plan>(&directory.join("plan.json")) {
                 used.extend(
                     plan.services.into_iter().map(|(name, service)| (name.to_string(), service.digest)),
                 );
             }
+        }
+        for file in entries(&self.certificates).filter(|file| !trusted.contains(file)) {
+            fs::remove_file(&file).map_err(cannot("remove", &file))?;
         }
         for service in entries(&self.containers) {
             for layer in entries(&service) {
@@ -254,6 +288,9 @@ fn write(
     let others = others.iter().filter_map(|(file, part)| Some((*file, part.as_ref()?.1.as_slice())));
     for (file, content) in [(USER_DATA, input.found.user_data.as_slice())].into_iter().chain(others) {
         file::create(&directory.join(file), 0o600, content)?;
+    }
+    for (number, (_, content)) in included(input.found).enumerate() {
+        file::create(&directory.join(included_file(number)), 0o600, content)?;
     }
     write_json(&directory.join("plan.json"), plan)?;
     write_json(&directory.join("generation.json"), record)?;
@@ -309,20 +346,16 @@ mod tests {
     fn node() -> Node {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let generations = Generations { directory: at("generations"), containers: at("containers") };
+        let generations = Generations {
+            directory: at("generations"),
+            containers: at("containers"),
+            certificates: at("certificates"),
+        };
         Node { directory, generations }
     }
 
     fn found(user_data: &str) -> Found {
-        Found {
-            name: "f".to_owned(),
-            datasource: Datasource::NoCloud,
-            user_data: user_data.as_bytes().to_vec(),
-            vendor_data: None,
-            meta: MetaData::default(),
-            network_config: None,
-            problems: Vec::new(),
-        }
+        Found::new(Datasource::NoCloud, "f", user_data.as_bytes().to_vec())
     }
 
     fn digest(found: &Found, root_hash: &str) -> String {
@@ -334,6 +367,7 @@ mod tests {
     }
 
     fn commit_found(node: &Node, found: &Found, root_hash: &str) -> Result<Generation, GenerationError> {
+        let certificates = node.generations.certificates.join("used.crt");
         let (desired, _) = config::check("f", &found.user_data);
         let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
         let image = images::Image { digest: String::new(), layers: Vec::new(), config };
@@ -345,6 +379,8 @@ mod tests {
             os_version: "1",
             images: &images,
             seccomp: &Value::Null,
+            certificates: Some(&certificates),
+            commands: None,
         };
         let input = Input { found, os_version: "1", root_hash };
         node.generations.commit(&input, &draft(&wanted).unwrap())
@@ -462,7 +498,13 @@ mod tests {
         for layer in [digest.as_str(), "unused"] {
             fs::create_dir_all(layers.join(layer).join("upper")).unwrap();
         }
+        let certificates = node.directory.path().join("certificates");
+        fs::create_dir(&certificates).unwrap();
+        for name in ["used.crt", "unused.crt"] {
+            fs::write(certificates.join(name), "").unwrap();
+        }
         node.generations.prune().unwrap();
+        assert!(certificates.join("used.crt").exists() && !certificates.join("unused.crt").exists());
         let mut expected: Vec<u64> = (4..=13).collect();
         expected.insert(0, 1);
         assert_eq!(node.generations.numbers(), expected, "1 is linked to, the rest is recent");

@@ -5,13 +5,21 @@
 //! certificates that count are those of the node, so `ca_certs` counts; they are read when the first request needs
 //! them, because most nodes only ever ask a metadata service, and that has no TLS.
 
+mod low_port;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use low_port::LowPort;
+use ureq::config::Config;
+pub(crate) use ureq::http::HeaderMap;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, AsSendBody, Body, http};
+
+use crate::clock;
 
 /// The certificate authorities that the node trusts.
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -66,7 +74,7 @@ impl HttpError {
 /// A good answer (status 200 to 299).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Response {
-    headers: http::HeaderMap,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -95,9 +103,15 @@ impl Client {
         Self::trusting(Path::new(ROOTS), limits)
     }
 
+    /// One that asks from a port below 1024, which shows that root asks. It speaks no TLS and follows no redirects.
+    pub(crate) fn privileged(limits: Limits) -> Self {
+        let plain = Agent::with_parts(settings(&limits, None), LowPort, DefaultResolver::default());
+        Self { plain, ..Self::new(Limits { redirects: 0, ..limits }) }
+    }
+
     /// One that trusts the authorities in a file of PEM blocks.
     fn trusting(roots: &Path, limits: Limits) -> Self {
-        let plain = agent(&limits, None);
+        let plain = settings(&limits, None).new_agent();
         Self { limits, roots: roots.to_owned(), plain, secure: Arc::default() }
     }
 
@@ -171,7 +185,9 @@ impl Client {
     /// The agent for an address. Plain requests may be redirected to TLS, so that they need the authorities, too, unless
     /// nothing is followed.
     fn agent(&self, url: &str) -> Result<&Agent, HttpError> {
-        if !is_secure(url) && self.limits.redirects == 0 {
+        if is_secure(url) {
+            clock::before_certificates();
+        } else if self.limits.redirects == 0 {
             return Ok(&self.plain);
         }
         if let Some(agent) = self.secure.get() {
@@ -185,12 +201,12 @@ impl Client {
                 _ => None,
             })
             .collect();
-        Ok(self.secure.get_or_init(|| agent(&self.limits, Some(certificates))))
+        Ok(self.secure.get_or_init(|| settings(&self.limits, Some(certificates)).new_agent()))
     }
 }
 
-fn agent(limits: &Limits, roots: Option<Vec<Certificate<'static>>>) -> Agent {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+fn settings(limits: &Limits, roots: Option<Vec<Certificate<'static>>>) -> Config {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(roots.unwrap_or_default())))
         .unversioned_rustls_crypto_provider(provider)
@@ -205,7 +221,6 @@ fn agent(limits: &Limits, roots: Option<Vec<Certificate<'static>>>) -> Agent {
         .max_idle_connections(0)
         .tls_config(tls)
         .build()
-        .new_agent()
 }
 
 fn run(

@@ -5,45 +5,98 @@
 //!
 //! * find the user-data (`source`), judge it (`config`), make a plan of it (`planner`)
 //! * write the plan as a new generation, or find that the current one says the same (`generations`)
-//! * make the node what the plan says: name, hosts, keys (`identity`); hand the generation to PID 1
-//! * meanwhile, in a thread of its own: an address on the first link, and its renewal (`network`)
+//! * make the machine what the configuration says: names, files, keys, disks (`apply`); hand the generation to PID 1
+//! * on SIGHUP do so again: a changed configuration takes effect without a reboot
+//! * meanwhile, in threads of their own: keep the network as it is described (`network`), and the time right (`clock`)
 
+mod apply;
+mod clock;
+mod commands;
 mod configure;
 mod drivers;
 mod file;
 mod generations;
 mod host;
 mod http;
-mod identity;
 mod network;
 mod planner;
 mod source;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use host::Host;
+use network::Network;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 use sys::console;
+use sys::signals::{SIGHUP, SignalFd};
 
 /// How often PID 1 hears that the agent lives, when it names no interval.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let host = match Host::read() {
-        Ok(host) => host,
+        Ok(host) => Arc::new(host),
         Err(error) => {
             console::error(console::chain(&error));
             return ExitCode::FAILURE;
         }
     };
-    let network = network::start();
+    let signals = match SignalFd::new(&[SIGHUP]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            console::error(format_args!("cannot listen to signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let network = network::start(&host.cmdline);
+    let facts = network.clone();
+    clock::start(move || facts.facts().ntp_servers);
     configure::configure(&host, &network);
     tell(&[NotifyState::Ready]);
+    watch(&host, &network, &signals)
+}
+
+/// Lives on: tells PID 1 so, and looks for the configuration again when a SIGHUP asks for it.
+fn watch(host: &Arc<Host>, network: &Network, signals: &SignalFd) -> ! {
     let interval = sd_notify::watchdog_enabled().map_or(HEARTBEAT, |limit| limit / 3);
+    let mut due = Instant::now();
+    // Looking takes its time, in which PID 1 must hear something; and one look at a time is enough.
+    let mut asked = false;
+    let mut looking: Option<JoinHandle<()>> = None;
     loop {
-        tell(&[NotifyState::Watchdog]);
-        std::thread::sleep(interval);
+        if due <= Instant::now() {
+            tell(&[NotifyState::Watchdog]);
+            due = Instant::now() + interval;
+        }
+        while let Ok(Some(_)) = signals.read() {
+            asked = true;
+        }
+        let is_looking = looking.as_ref().is_some_and(|thread| !thread.is_finished());
+        if asked && !is_looking {
+            asked = false;
+            looking = look_again(Arc::clone(host), network.clone());
+        }
+        let pause =
+            if asked { Duration::from_millis(200) } else { due.saturating_duration_since(Instant::now()) };
+        let limit = Timespec::try_from(pause).ok();
+        // Interrupted or failed: there is nothing to lose by another turn.
+        poll(&mut [PollFd::new(signals, PollFlags::IN)], limit.as_ref()).ok();
+    }
+}
+
+fn look_again(host: Arc<Host>, network: Network) -> Option<JoinHandle<()>> {
+    console::notice("config: asked to look for it again");
+    let look = move || configure::configure(&host, &network);
+    match thread::Builder::new().name("configure".to_owned()).spawn(look) {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            console::error(format_args!("cannot look for the configuration: {error}"));
+            None
+        }
     }
 }
 

@@ -20,6 +20,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) os_version: &'a str,
     pub(crate) images: &'a images::Index,
     pub(crate) seccomp: &'a Value,
+    /// Certificate authorities that containers get.
+    pub(crate) certificates: Option<&'a Path>,
+    /// The service that the system adds for `bootcmd` and `runcmd`.
+    pub(crate) commands: Option<&'a (ServiceName, Service)>,
 }
 
 /// Everything of a generation but its number.
@@ -29,13 +33,21 @@ pub(crate) struct Draft {
     os_version: String,
     gate: plan::Gate,
     services: BTreeMap<ServiceName, (Bundle, Service)>,
+    /// The one of them that the system added: no boot fails for it.
+    added: Option<ServiceName>,
 }
 
 /// Plans what is wanted.
 pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
     let mut services = BTreeMap::new();
     let mut problems = Vec::new();
-    for (name, service) in &wanted.desired.services {
+    let added = wanted.commands.map(|(name, service)| (name, service));
+    if let Some((name, service)) = added.filter(|(name, _)| wanted.desired.services.contains_key(*name)) {
+        let message = format!("the commands run in a service called '{name}', and there is another one");
+        let mark = Some(service.image.mark);
+        problems.push(Problem::error(wanted.source, mark, "holdfast.compat.run_in", message));
+    }
+    for (name, service) in wanted.desired.services.iter().chain(added) {
         match make(wanted, name, service) {
             Ok(bundle) => drop(services.insert(name.clone(), (bundle, service.clone()))),
             Err(problem) => problems.push(problem),
@@ -49,6 +61,7 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         os_version: wanted.os_version.to_owned(),
         gate: wanted.desired.gate,
         services,
+        added: added.map(|(name, _)| name.clone()),
     })
 }
 
@@ -66,9 +79,10 @@ impl Draft {
                 digest: bundle.digest.clone(),
                 restart: service.restart,
                 depends_on: service.depends_on.clone(),
-                needs: Needs { network: service.network == Network::Host },
+                // What sees the host's own files and mounts waits until they are there.
+                needs: Needs { network: service.network == Network::Host, machine: service.privileged },
                 stop_timeout_ms: u64::try_from(service.stop_grace_period.as_millis()).unwrap_or(u64::MAX),
-                required: true,
+                required: self.added.as_ref() != Some(name),
             };
             (name.clone(), planned)
         };
@@ -85,8 +99,9 @@ impl Draft {
 fn make(wanted: &Wanted<'_>, name: &ServiceName, service: &Service) -> Result<Bundle, Problem> {
     let image = find(wanted, name, service)?;
     let store = Path::new(paths::BAKED_IMAGES);
-    let (seccomp, hostname) = (wanted.seccomp, wanted.hostname);
-    bundle::bundle(&Input { name, service, image, store, seccomp, hostname }).map_err(|error| {
+    let Wanted { seccomp, hostname, certificates, .. } = *wanted;
+    let input = Input { name, service, image, store, seccomp, hostname, certificates };
+    bundle::bundle(&input).map_err(|error| {
         let own_user = service.user.as_ref().filter(|_| matches!(error, BundleError::UserName { .. }));
         let (key, mark) = own_user.map_or(("image", service.image.mark), |user| ("user", user.mark));
         Problem::error(wanted.source, Some(mark), &format!("services.{name}.{key}"), error.to_string())
@@ -101,7 +116,8 @@ fn find<'a>(wanted: &Wanted<'a>, name: &ServiceName, service: &Service) -> Resul
             [] => "no images are baked into this node: give some to image-build with --image".to_owned(),
             known => format!("on this node are {}", known.join(", ")),
         };
-        let path = format!("services.{name}.image");
+        let added = wanted.commands.is_some_and(|(added, _)| added == name);
+        let path = if added { "holdfast.compat.run_in".to_owned() } else { format!("services.{name}.image") };
         let message = format!("there is no image '{full}' on this node");
         Problem::error(wanted.source, Some(service.image.mark), &path, message).with_hint(hint)
     })
@@ -133,6 +149,8 @@ mod tests {
             os_version: "1.2.3",
             images,
             seccomp: &Value::Null,
+            certificates: None,
+            commands: None,
         };
         let draft =
             draft(&wanted).map_err(|problems| problems.iter().map(Problem::to_string).collect::<Vec<_>>())?;
@@ -174,5 +192,31 @@ mod tests {
         );
         let none = plan_of("  a: {image: a, network_mode: none}\n", &images::Index::default());
         assert!(none.expect_err("problems")[0].contains("no images are baked"));
+    }
+
+    #[test]
+    fn holdfast_plan_says_of_each_key_what_a_node_does() {
+        let digest = |keys: &str| {
+            let others = "b: {image: a, network_mode: none}";
+            let service = format!("  a: {{image: a, network_mode: none, {keys}}}\n  {others}\n");
+            plan_of(&service, &images()).expect("a plan").services.into_values().next().expect("a").digest
+        };
+        for (key, value) in [
+            ("attach", "true"),
+            ("depends_on", "[b]"),
+            ("restart", "always"),
+            ("stop_grace_period", "1s"),
+            ("command", "other"),
+            ("entrypoint", "other"),
+            ("environment", "{A: b}"),
+            ("logging", "{driver: console}"),
+            ("pid", "host"),
+            ("privileged", "true"),
+            ("user", "'1'"),
+            ("working_dir", "/tmp"),
+        ] {
+            let restarts = digest("") != digest(&format!("{key}: {value}"));
+            assert_eq!(restarts, !config::WITHOUT_RESTART.contains(&key), "{key}");
+        }
     }
 }

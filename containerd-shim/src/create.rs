@@ -320,6 +320,7 @@ mod tests {
             writable: "/var".into(),
             stop_signal: 15,
             log: plan::Log::None,
+            certificates: None,
         };
         let check = |root: &str, cgroup: &str, args: &[&str]| {
             let process = serde_json::json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": args});

@@ -8,14 +8,17 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, unshare};
 use plan::ShimConfig;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_bind, mount_change,
+    mount_remount, move_mount,
 };
 
 /// Why there is no root.
@@ -31,6 +34,8 @@ pub(crate) enum RootfsError {
     Layer { path: PathBuf, said: KernelSaid, source: io::Error },
     #[error("cannot mount the root with its writable layer in {path}{said}")]
     Overlay { path: PathBuf, said: KernelSaid, source: io::Error },
+    #[error("cannot give the container the certificates {path}")]
+    Certificates { path: PathBuf, source: io::Error },
 }
 
 /// The kernel's own words about a mount that failed, where it has some.
@@ -77,7 +82,49 @@ pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, Ro
         said,
         source,
     })?;
+    if let Some(file) = &config.certificates {
+        mount_certificates(file, &target)
+            .map_err(|source| RootfsError::Certificates { path: file.clone(), source })?;
+    }
     Ok(target)
+}
+
+/// Where programs look for certificate authorities (Debian's and Alpine's place).
+const CERTIFICATES: &str = "etc/ssl/certs";
+const CERTIFICATES_FILE: &str = "etc/ssl/certs/ca-certificates.crt";
+
+/// Mounts `file` as the container's certificate authorities, read-only. An image without the directory has no program
+/// that would look there. Links in the image are followed as the container itself would.
+fn mount_certificates(file: &Path, rootfs: &Path) -> io::Result<()> {
+    let root = openat(CWD, rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let open = |path: &str, flags: OFlags| {
+        openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    };
+    let directory = match open(CERTIFICATES, OFlags::DIRECTORY) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        result => result?,
+    };
+    let target = match open(CERTIFICATES_FILE, OFlags::empty()) {
+        Err(Errno::NOENT) => {
+            let name = Path::new(CERTIFICATES_FILE).file_name().unwrap_or_default();
+            // A link that leads nowhere is in the way.
+            match unlinkat(&directory, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            drop(openat(&directory, name, flags, Mode::from_raw_mode(0o644))?);
+            open(CERTIFICATES_FILE, OFlags::empty())?
+        }
+        result => result?,
+    };
+    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    mount_bind(file, path(&target))?;
+    // Opened again, to be what is now mounted there.
+    let mounted = open(CERTIFICATES_FILE, OFlags::empty())?;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_remount(path(&mounted), MountFlags::BIND | flags, "")?;
+    Ok(())
 }
 
 fn make_directory(path: PathBuf) -> Result<PathBuf, RootfsError> {
@@ -134,7 +181,7 @@ fn mount_new(
 
 fn attach(mount: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
     let empty = CString::default();
-    move_mount(mount, &empty, rustix::fs::CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    move_mount(mount, &empty, CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// The first message of a file system context: a level, a space, the text.

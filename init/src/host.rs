@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use plan::paths;
 use rustix::mount::{MountFlags, mount};
 
-use crate::{console, random, sysctl};
+use crate::{clock, console, random, sysctl};
 
 /// Where the control groups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -24,8 +24,18 @@ const CONTROLLERS: &str = "+cpuset +cpu +io +memory +pids";
 const BRANCHES: [(&str, u64, u32); 3] =
     [("init.scope", 4 << 20, 10_000), ("system.slice", 24 << 20, 100), (paths::SERVICES_SLICE, 0, 1000)];
 
+/// What links in the root lead to, so that people can write below `/opt` and mount below `/srv` (rootfs/root.toml).
+const LINKED: [(&str, u32); 5] = [
+    ("/var/home", 0o755),
+    ("/var/mnt", 0o755),
+    ("/var/opt", 0o755),
+    ("/var/root", 0o700),
+    ("/var/srv", 0o755),
+];
+
 /// Does all that needs no state.
 pub(crate) fn prepare() {
+    attempt("set the clock", clock::raise());
     attempt("mount /etc, /tmp and the rest", memory_file_systems());
     attempt("fill /etc", copy_tree(Path::new(paths::ETC_SKELETON), Path::new("/etc")));
     attempt("make the control groups", control_groups());
@@ -36,6 +46,8 @@ pub(crate) fn prepare() {
 
 /// Does what needs `/var`.
 pub(crate) fn after_state() {
+    // Before anything is written there, so that no file is older than it is.
+    attempt("set the clock", clock::raise());
     attempt("make the directories on /var", state_directories());
     attempt("load the random seed", random::load_seed());
     attempt("set the machine's id", machine_id());
@@ -137,7 +149,12 @@ fn state_directories() -> io::Result<()> {
     for directory in [paths::GENERATIONS, paths::CONTAINERS, paths::LOGS] {
         fs::create_dir_all(directory)?;
     }
-    fs::set_permissions("/var/lib/holdfast", fs::Permissions::from_mode(0o700))
+    fs::set_permissions("/var/lib/holdfast", fs::Permissions::from_mode(0o700))?;
+    for (directory, mode) in LINKED {
+        fs::create_dir_all(directory)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// `/etc/machine-id`: drawn once for each state (machine-id(5)).

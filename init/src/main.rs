@@ -11,6 +11,7 @@
 )]
 
 mod boot;
+mod clock;
 mod fault;
 mod gate;
 mod grow;

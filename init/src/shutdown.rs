@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{boot, console, host, random, state};
+use crate::{boot, clock, console, host, random, state};
 
 /// What the machine is to do in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,15 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Ends the boot. To be called when the services have been stopped.
 ///
 /// - No process is left that could write: asked to end, then killed.
-/// - The next boot has a fresh random seed.
+/// - The next boot has a fresh random seed and knows what time it was.
 /// - `/var` is unmounted, or read-only when something holds it, and everything is on the disk.
 pub(crate) fn finish(kind: Kind) -> ! {
     end_processes();
     if let Err(error) = random::save_seed() {
         console::warning(format_args!("cannot save the random seed: {error}"));
+    }
+    if let Err(error) = clock::keep() {
+        console::warning(format_args!("cannot keep the time: {error}"));
     }
     if let Err(error) = state::close() {
         console::warning(format_args!("cannot unmount {}: {error}", plan::paths::STATE));

@@ -17,6 +17,22 @@ pub struct Disk {
     path: PathBuf,
 }
 
+/// An ISO 9660 disk with UDF beside it and these files (paths and contents), as clouds attach them.
+pub fn iso(label: &str, files: &[(&str, &str)]) -> PathBuf {
+    let folder = directory().join(format!("iso-{label}"));
+    for (path, content) in files {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().expect("a file is in a directory"))
+            .expect("directories can be made");
+        std::fs::write(path, content).expect("files can be written");
+    }
+    let image = folder.with_extension("iso");
+    let mut command = Command::new("genisoimage");
+    command.args(["-quiet", "-udf", "-r", "-J", "-V", label, "-o"]).args([&image, &folder]);
+    assert!(command.status().expect("genisoimage starts").success(), "an ISO image can be made");
+    image
+}
+
 impl Disk {
     /// A copy of the disk image of `build`.
     pub fn of(build: &Build) -> Self {

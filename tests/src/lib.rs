@@ -16,10 +16,12 @@ mod console;
 mod disk;
 mod lan;
 mod server;
+mod time_server;
 mod vm;
 
 pub use build::{Build, Recipe, binary, faulty_init, kernel, kernel_probe, project};
-pub use disk::Disk;
+pub use disk::{Disk, iso};
 pub use lan::{BRIDGE, Lan, Process};
 pub use server::{Request, Response, Server};
-pub use vm::{Page, Vm, VmBuilder};
+pub use time_server::TimeServer;
+pub use vm::{Page, Vm, VmBuilder, directory};

@@ -27,7 +27,7 @@ fn guests_at_once() -> usize {
 }
 
 /// The directory of the running test, named like it.
-pub(crate) fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     let thread = std::thread::current();
     let directory = workspace().join(thread.name().unwrap_or("main").replace("::", "-"));
     std::fs::create_dir_all(&directory).expect("target/vm-tests can be made");
@@ -143,9 +143,19 @@ impl VmBuilder {
         self.args(&["--tap", &format!("{tap},{address}")])
     }
 
+    /// Lets links be plugged in while it runs: [`Vm::plug_in`].
+    pub fn hot_plug(self) -> Self {
+        self.args(&["--hot-plug"])
+    }
+
     /// What its firmware tells of the machine: an argument of QEMU's `-smbios`, such as `type=1,serial=x`.
     pub fn smbios(self, fields: &str) -> Self {
         self.args(&["--smbios", fields])
+    }
+
+    /// What its hardware clock says at first, such as `1970-01-01`.
+    pub fn clock(self, time: &str) -> Self {
+        self.args(&["--clock", time])
     }
 
     /// One more disk, which it may write to.
@@ -278,6 +288,19 @@ impl Vm {
         let input = self.child.stdin.as_mut().expect("its input is a pipe");
         // Without the monitor there is no machine any more, and whoever waits for it sees that.
         write!(input, "\x01c{command}\n\x01c").and_then(|()| input.flush()).ok();
+    }
+
+    /// Plugs in one more link on the bridge of `lan`; gives its hardware address.
+    pub fn plug_in(&mut self, lan: &Lan) -> String {
+        let (name, address) = lan.tap();
+        self.monitor(&format!("netdev_add tap,id=late,ifname={name},script=no,downscript=no"));
+        self.monitor(&format!("device_add virtio-net-pci,netdev=late,bus=later,mac={address},romfile="));
+        address
+    }
+
+    /// Pulls or plugs the cable of a link, by its number.
+    pub fn cable(&mut self, link: u32, plugged: bool) {
+        self.monitor(&format!("set_link net{link} {}", if plugged { "on" } else { "off" }));
     }
 
     fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {

@@ -187,7 +187,7 @@ fn serve_tls(answer: String, directory: &Path) -> (u16, PathBuf) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -231,4 +231,18 @@ fn tls_is_not_left_by_a_redirect() {
     let (port, roots) = serve_tls(away, directory.path());
     let answer = Client::trusting(&roots, LIMITS).get(&format!("https://localhost:{port}/"), &[]);
     assert!(matches!(answer, Err(HttpError::Failed { .. })), "{answer:?}");
+}
+
+#[test]
+fn a_privileged_client_asks_from_a_low_port() {
+    let port = serve(|mut stream| {
+        let from = stream.peer_addr()?.port().to_string();
+        request(&mut stream)?;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{from}", from.len())
+    });
+    let client = Client::privileged(LIMITS);
+    for _ in 0..3 {
+        let answer = client.get(&format!("http://127.0.0.1:{port}/"), &[]).expect("this test runs as root");
+        assert!(String::from_utf8(answer.body).unwrap().parse::<u16>().unwrap() < 1024);
+    }
 }

@@ -1,4 +1,4 @@
-//! File systems that user-data comes on, told by their superblocks: kind and label of an iso9660 or FAT.
+//! File systems that user-data comes on, told by their superblocks: kind and label of an iso9660 or FAT; UDF.
 //!
 //! The node has no udev; and reading a few blocks costs less than loading a driver and mounting to find out.
 
@@ -6,19 +6,31 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 /// A file system that may be a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FileSystem {
+pub(crate) struct FileSystem {
     /// Its name for mount(2).
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Its label without the padding.
-    pub(super) label: String,
+    pub(crate) label: String,
 }
 
-/// The file system on a device, when it is one of the two.
-pub(super) fn probe(device: &mut (impl Read + Seek)) -> io::Result<Option<FileSystem>> {
+/// The file system on a device, when it is one of the three.
+pub(crate) fn probe(device: &mut (impl Read + Seek)) -> io::Result<Option<FileSystem>> {
     if let Some(found) = iso9660(device)? {
         return Ok(Some(found));
     }
+    if let Some(found) = udf(device)? {
+        return Ok(Some(found));
+    }
     fat(device)
+}
+
+/// ECMA-167, part 2, section 9.1: descriptors from the 17th sector on, the one of the file system between two others.
+/// Its label is not needed: only Azure has it, whose disk is told by what is on it.
+fn udf(device: &mut (impl Read + Seek)) -> io::Result<Option<FileSystem>> {
+    let Some(begin) = read_at::<6>(device, 16 * 2048)? else { return Ok(None) };
+    let Some(next) = read_at::<6>(device, 17 * 2048)? else { return Ok(None) };
+    let is_udf = &begin[1..] == b"BEA01" && (&next[1..] == b"NSR02" || &next[1..] == b"NSR03");
+    Ok(is_udf.then(|| FileSystem { kind: "udf", label: String::new() }))
 }
 
 /// ECMA-119, section 8.4: the primary volume descriptor is the 17th sector of 2,048 bytes.
@@ -112,7 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn other_devices_are_neither() {
+    fn other_devices_are_none_of_them() {
+        let mut udf = vec![0; 40_000];
+        udf[16 * 2048 + 1..][..5].copy_from_slice(b"BEA01");
+        assert_eq!(probe(&mut Cursor::new(udf.clone())).unwrap(), None);
+        udf[17 * 2048 + 1..][..5].copy_from_slice(b"NSR02");
+        assert_eq!(probe(&mut Cursor::new(udf)).unwrap().map(|found| found.kind), Some("udf"));
         for bytes in [vec![], vec![0; 512], vec![0xff; 40_000], vec![0x55; 40_000]] {
             assert_eq!(probe(&mut Cursor::new(bytes)).unwrap(), None);
         }

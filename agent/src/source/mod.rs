@@ -1,53 +1,74 @@
-//! Where user-data comes from: the kernel command line, a NoCloud disk, a file in the root; the first one there counts.
+//! Where the configuration comes from, the first that is there:
+//!
+//! * the kernel command line: the user-data itself, or where it is (`ds=nocloud;s=URL`, `cloud-config-url=URL`); the
+//!   firmware may say the same in the machine's serial number
+//! * a disk with the label `CIDATA` or `config-2`
+//! * a file that was baked into the root
+//! * the metadata service of the cloud that the firmware names
+//!
+//! Nobody is asked who was not named or recognised. A server that is silent, or says nonsense, is asked again later, at
+//! longer and longer intervals, for as long as the node runs: meanwhile the last generation runs.
 
+mod azure;
+mod command_line;
+mod configdrive;
 mod datasource;
-mod label;
+mod digitalocean;
+mod disk;
+mod dmi;
+mod ec2;
+mod gce;
+mod hetzner;
+mod include;
+pub(crate) mod label;
+mod network_data;
 mod nocloud;
+mod openstack;
+mod oracle;
+mod remote;
+mod scaleway;
+mod search;
+mod seed;
+mod service;
+mod vultr;
 
-use std::path::Path;
-use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use config::{Included, MetaData, Problem};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use config::{MetaData, Problem};
 pub(crate) use datasource::Datasource;
-use plan::paths;
-
-use crate::console;
-use crate::host;
-
-/// How long to wait for a disk when no other source is there. Drivers of other than virtio disks are loaded after
-/// PID 1 has given up waiting for a first plan; a CD drive then takes another second.
-const PATIENCE: Duration = Duration::from_secs(8);
-const POLL: Duration = Duration::from_millis(100);
+pub(crate) use search::Search;
 
 /// User-data and what came with it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// Its name in problems: one word.
     pub(crate) name: String,
     pub(crate) datasource: Datasource,
+    /// Where it was found, and why there, in a few words.
+    pub(crate) how: String,
     pub(crate) user_data: Vec<u8>,
     /// The platform's own, with its name in problems.
     pub(crate) vendor_data: Option<(String, Vec<u8>)>,
     pub(crate) meta: MetaData,
     /// The network configuration that came with it, with its name in problems.
     pub(crate) network_config: Option<(String, Vec<u8>)>,
+    /// What the user-data and the vendor-data include.
+    pub(crate) included: Vec<Included>,
     /// What is wrong with the source itself. An error makes the configuration invalid.
     pub(crate) problems: Vec<Problem>,
 }
 
 impl Found {
     /// User-data by itself.
-    fn new(datasource: Datasource, name: &str, user_data: Vec<u8>) -> Self {
+    pub(crate) fn new(datasource: Datasource, name: &str, user_data: Vec<u8>) -> Self {
         Self {
             name: name.to_owned(),
             datasource,
+            how: String::new(),
             user_data,
             vendor_data: None,
             meta: MetaData::default(),
             network_config: None,
+            included: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -57,70 +78,30 @@ impl Found {
         let problems = vec![Problem::error(name, None, "", why)];
         Self { problems, ..Self::new(datasource, name, Vec::new()) }
     }
-}
 
-/// Looks for user-data and says on the console where it is from.
-pub(crate) fn detect(cmdline: &str) -> Option<Found> {
-    if let Some(text) = host::value(cmdline, paths::CMDLINE_USER_DATA) {
-        console::notice("user-data: from the kernel command line");
-        return Some(from_command_line(text));
-    }
-    let begun = Instant::now();
-    let mut seeds = nocloud::Seeds::default();
-    if let Some(found) = seeds.look() {
-        return Some(found);
-    }
-    match fs::read(paths::BAKED_USER_DATA) {
-        Ok(user_data) => {
-            console::notice("user-data: the one baked into the system");
-            return Some(Found::new(Datasource::BakedIn, paths::BAKED_USER_DATA, user_data));
+    /// What is judged of it. Its meta-data has been read already.
+    pub(crate) fn input(&self) -> config::Input<'_> {
+        fn part(part: &Option<(String, Vec<u8>)>) -> Option<(&str, &[u8])> {
+            part.as_ref().map(|(name, content)| (name.as_str(), content.as_slice()))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => console::error(format_args!("cannot read {}: {error}", paths::BAKED_USER_DATA)),
-    }
-    while begun.elapsed() < PATIENCE {
-        thread::sleep(POLL);
-        if let Some(found) = seeds.look() {
-            return Some(found);
+        config::Input {
+            user_data: (&self.name, &self.user_data),
+            vendor_data: part(&self.vendor_data),
+            meta_data: None,
+            network_config: part(&self.network_config),
+            included: &self.included,
         }
     }
-    console::warning(format_args!(
-        "no user-data found: '{}' is not on the kernel command line, none of the disks {:?} has the label CIDATA, and \
-         nothing is baked in",
-        paths::CMDLINE_USER_DATA,
-        seeds.names(),
-    ));
-    None
-}
 
-fn from_command_line(text: &str) -> Found {
-    let (source, name) = (Datasource::CommandLine, paths::CMDLINE_USER_DATA);
-    match STANDARD.decode(text) {
-        Ok(user_data) => Found::new(source, name, user_data),
-        Err(error) => Found::unreadable(source, name, format!("is not base64: {error}")),
+    fn told(self, how: impl Into<String>) -> Self {
+        Self { how: how.into(), ..self }
     }
 }
 
-/// Reads at most one byte more than user-data may have, so that a larger file is seen to be too large.
-fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    io::Read::read_to_end(
-        &mut io::Read::take(fs::File::open(path)?, config::MAX_SIZE as u64 + 1),
-        &mut content,
-    )?;
-    Ok(content)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_holds_base64() {
-        let found = from_command_line("I2Nsb3VkLWNvbmZpZwo=");
-        assert_eq!(found.user_data, b"#cloud-config\n");
-        assert!(found.problems.is_empty());
-        let broken = from_command_line("?");
-        assert!(broken.problems[0].to_string().starts_with("error holdfast.user-data: is not base64"));
+/// Tells the platform that the node has its configuration, where one waits for that. It has rejected it and says why
+/// on the console, but is up, too.
+pub(crate) fn report(found: Option<&Found>) {
+    if found.is_some_and(|found| found.datasource == Datasource::Azure) {
+        azure::start_reporting();
     }
 }

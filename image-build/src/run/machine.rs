@@ -106,6 +106,10 @@ pub(super) struct Machine {
     pub(super) network: Network,
     /// Arguments of `-smbios`.
     pub(super) smbios: Vec<String>,
+    /// What the hardware clock says when the machine is switched on, as QEMU's `-rtc base=` takes it.
+    pub(super) clock: Option<String>,
+    /// Whether it has a slot that devices can be plugged into while it runs.
+    pub(super) hot_plug: bool,
     /// Whether a reboot boots again; otherwise it ends QEMU.
     pub(super) reboots: bool,
 }
@@ -128,6 +132,12 @@ impl Machine {
         qemu.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
         if self.platform == Platform::Q35 {
             qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
+        if let Some(time) = &self.clock {
+            qemu.args(["-rtc", &format!("base={time}")]);
+        }
+        if self.hot_plug {
+            qemu.args(["-device", "pcie-root-port,id=later"]);
         }
         if !self.reboots {
             qemu.arg("-no-reboot");
@@ -237,6 +247,8 @@ mod tests {
             drives: vec!["a,b.raw".into()],
             network: Network::User(vec![PortForward { host: 8080, guest: 80 }]),
             smbios: Vec::new(),
+            clock: None,
+            hot_plug: false,
             reboots: true,
         }
     }
@@ -250,6 +262,13 @@ mod tests {
         assert!(words(&machine()).contains(&"user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80".to_owned()));
         assert!("80".parse::<PortForward>().is_err());
         assert!("8080:http".parse::<PortForward>().is_err());
+    }
+
+    #[test]
+    fn a_slot_for_devices_is_there_when_it_is_asked_for() {
+        let slot = "pcie-root-port,id=later".to_owned();
+        assert!(!words(&machine()).contains(&slot));
+        assert!(words(&Machine { hot_plug: true, ..machine() }).contains(&slot));
     }
 
     #[test]
@@ -267,6 +286,13 @@ mod tests {
     #[test]
     fn a_comma_in_a_path_does_not_end_it() {
         assert!(words(&machine()).iter().any(|w| w.ends_with("file=a,,b.raw")));
+    }
+
+    #[test]
+    fn the_hardware_clock_is_right_unless_asked() {
+        assert!(!words(&machine()).contains(&"-rtc".to_owned()));
+        let wrong = Machine { clock: Some("1970-01-01".to_owned()), ..machine() };
+        assert!(words(&wrong).windows(2).any(|w| w == ["-rtc", "base=1970-01-01"]));
     }
 
     #[test]

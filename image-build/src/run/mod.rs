@@ -76,9 +76,15 @@ pub(crate) struct Args {
     /// Plug a link of the guest into this tap device of the host, instead of QEMU's own network
     #[arg(long = "tap", value_name = "NAME[,MAC]", conflicts_with_all = ["ports", "no_network"])]
     taps: Vec<Tap>,
+    /// Have a slot that a device can be plugged into while the guest runs (QEMU's bus `later`)
+    #[arg(long)]
+    hot_plug: bool,
     /// Let the firmware say this of the machine (an argument of QEMU's -smbios)
     #[arg(long, value_name = "FIELDS")]
     smbios: Vec<String>,
+    /// Let the hardware clock begin at this time (UTC), as in 2026-12-31T23:59:00, instead of the right one
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    clock: Option<String>,
     /// Attach one more raw disk
     #[arg(long = "drive", value_name = "FILE")]
     drives: Vec<PathBuf>,
@@ -187,6 +193,8 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
             taps => Network::Taps(taps.to_vec()),
         },
         smbios: args.smbios.clone(),
+        clock: args.clock.clone(),
+        hot_plug: args.hot_plug,
         reboots: !args.no_reboot,
     })
 }
@@ -227,6 +235,13 @@ fn direct_boot(dir: &Path, kernel: &str, extra: &str) -> anyhow::Result<Boot> {
     Ok(Boot::Kernel { kernel, initrd, cmdline: format!("{} {extra}", cmdline.trim()).trim().to_owned() })
 }
 
+/// A date, maybe with a time of day, as QEMU takes it; QEMU sees whether there is such a day.
+fn parse_time(text: &str) -> Result<String, String> {
+    let form = Regex::new(r"^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?$").map_err(|error| error.to_string())?;
+    let message = "expected a date, maybe with a time of day, as in 2026-12-31T23:59:00";
+    if form.is_match(text.as_bytes()) { Ok(text.to_owned()) } else { Err(message.to_owned()) }
+}
+
 /// A size in bytes with an optional binary suffix.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
@@ -245,6 +260,19 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_a_date_maybe_with_a_time_of_day() {
+        for (text, valid) in [
+            ("1970-01-01", true),
+            ("2026-12-31T23:59:00", true),
+            ("2026-12-31T23:59", false),
+            ("now", false),
+            ("utc,clock=vm", false),
+        ] {
+            assert_eq!(parse_time(text).is_ok(), valid, "{text}");
+        }
+    }
 
     #[test]
     fn sizes_have_binary_suffixes() {

@@ -30,7 +30,7 @@ const BOOT_COUNT_PATH: &str = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b2
 const ENTRY_SELECTED: &str = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// Where systemd-boot looks for unified kernel images (Boot Loader Specification).
 const IMAGES: &str = "EFI/Linux";
-const MOUNT_POINT: &str = "/mnt";
+const MOUNT_POINT: &str = "/run/holdfast/esp";
 
 /// Whether the machine was booted by UEFI, so that there may be a counter at all.
 pub(crate) fn is_possible() -> bool {

@@ -261,7 +261,11 @@ impl Runtime {
                 console::warning(format_args!("{id} asks for what only the agent may ask for: ignored"));
             }
             Message::Apply(number) => match generations::read(Path::new(paths::GENERATIONS), number) {
-                Ok(plan) => self.dispatch(Event::Plan(plan)),
+                Ok(plan) => {
+                    // The agent hands a plan over when everything that its services look for is there.
+                    self.dispatch(Event::Machine);
+                    self.dispatch(Event::Plan(plan));
+                }
                 Err(error) => {
                     let why = console::chain(&error);
                     self.say(Level::Error, &format!("generation {number} cannot be applied: {why}"));

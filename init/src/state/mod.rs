@@ -119,14 +119,32 @@ fn plain_memory() {
     }
 }
 
-/// Flushes and detaches `/var`; what still uses it keeps it until it ends.
+/// Flushes and detaches `/var` and what is mounted below it; what still uses it keeps it until it ends.
 pub(crate) fn close() -> io::Result<()> {
     rustix::fs::sync();
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    for file in swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
+        // A file that stays in use only keeps the file system it is on from being unmounted, which is said below.
+        sys::swap::off(Path::new(file)).ok();
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for target in below_state(&mounts) {
+        if let Err(error) = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::empty()) {
+            console::warning(format_args!("cannot unmount {target}: {error}"));
+        }
+    }
     match rustix::mount::unmount(paths::STATE, rustix::mount::UnmountFlags::empty()) {
         Ok(()) => Ok(()),
         // Busy: read-only is as good for the data, and needs no journal replay at the next boot.
         Err(_) => Ok(rustix::mount::mount_remount(paths::STATE, MountFlags::RDONLY | FLAGS, "")?),
     }
+}
+
+/// The mount points below `/var` in a mountinfo file (proc_pid_mountinfo(5)), the last one mounted first.
+fn below_state(mountinfo: &str) -> Vec<String> {
+    let below = |target: &&str| target.strip_prefix(paths::STATE).is_some_and(|rest| rest.starts_with('/'));
+    let targets = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).filter(below);
+    targets.rev().map(|target| target.replace("\\040", " ")).collect()
 }
 
 /// The name of the block device that `/var` is on, such as `vda8`; none when it is not on one.
@@ -136,4 +154,18 @@ pub(crate) fn device_name() -> Option<String> {
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
     let link = fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok()?;
     link.file_name()?.to_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_below_the_state_comes_off_in_reverse_order() {
+        let mountinfo = "24 1 254:8 / /var rw,nosuid - ext4 /dev/vda8 rw\n\
+                         30 24 254:16 / /var/mnt/a rw - ext4 /dev/vdb rw\n\
+                         31 30 254:32 / /var/mnt/a/b\\040c rw - ext4 /dev/vdc rw\n\
+                         32 1 0:9 / /various rw - tmpfs tmpfs rw\n";
+        assert_eq!(below_state(mountinfo), ["/var/mnt/a/b c", "/var/mnt/a"]);
+    }
 }

@@ -37,6 +37,8 @@ use unit::{Goal, Phase, Spec, Unit};
 
 /// How long a shim may take until its container runs: mounting and verifying layers is slow on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long services wait for the agent's word that the machine is what the configuration says.
+const MACHINE_LIMIT: Duration = Duration::from_secs(30);
 /// How long services wait for the agent's word on the network.
 const NETWORK_LIMIT: Duration = Duration::from_secs(30);
 /// How long a unit that sends `WATCHDOG=1` may stay silent after it.
@@ -83,6 +85,8 @@ pub(crate) enum Event {
     Exited(Id, Exit),
     /// After [`Action::Kill`]: nothing is left in the unit's cgroup.
     Empty(Id),
+    /// The agent has made the machine what the configuration says: its files, its mounts.
+    Machine,
     /// The agent has brought up the network, or has given up.
     Network,
     /// Stop everything.
@@ -127,6 +131,8 @@ pub(crate) struct Supervisor {
     gate: Gate,
     /// When services stop waiting for the network; none when it has been reported.
     network_limit: Option<Duration>,
+    /// The same for the machine itself.
+    machine_limit: Option<Duration>,
     shutdown: bool,
 }
 
@@ -138,6 +144,7 @@ impl Supervisor {
             generation: None,
             gate: Gate::default(),
             network_limit: Some(now + NETWORK_LIMIT),
+            machine_limit: Some(now + MACHINE_LIMIT),
             shutdown: false,
         }
     }
@@ -150,6 +157,7 @@ impl Supervisor {
             Event::Agent if !self.shutdown => {
                 self.units.entry(Id::Agent).or_insert_with(|| Unit::new(Spec::agent(), now));
             }
+            Event::Machine => self.machine_limit = None,
             Event::Network => self.network_limit = None,
             Event::Shutdown => {
                 self.shutdown = true;
@@ -180,7 +188,10 @@ impl Supervisor {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let network =
             self.network_limit.filter(|_| self.units.values().any(|unit| self.waits_for_network(unit)));
-        self.units.values().filter_map(|unit| unit.deadline(self.shutdown)).chain(network).min()
+        let machine =
+            self.machine_limit.filter(|_| self.units.values().any(|unit| self.waits_for_machine(unit)));
+        let own = self.units.values().filter_map(|unit| unit.deadline(self.shutdown));
+        own.chain(network).chain(machine).min()
     }
 
     /// Whether a shutdown has stopped everything.
@@ -353,8 +364,15 @@ impl Supervisor {
                 return Some(format!("waits for service {name} to {what}"));
             }
         }
+        if self.waits_for_machine(unit) && self.machine_limit.is_some_and(|limit| now < limit) {
+            return Some("waits for the machine to be set up".to_owned());
+        }
         let network = self.waits_for_network(unit) && self.network_limit.is_some_and(|limit| now < limit);
         network.then(|| "waits for the network".to_owned())
+    }
+
+    fn waits_for_machine(&self, unit: &Unit) -> bool {
+        unit.phase == Phase::Waiting && unit.spec.machine && self.machine_limit.is_some()
     }
 
     fn waits_for_network(&self, unit: &Unit) -> bool {

@@ -162,13 +162,28 @@ fn dependents_wait_for_each_condition() {
 
 #[test]
 fn what_needs_the_network_waits_for_the_agents_word_but_not_for_ever() {
-    let needy = Service { needs: Needs { network: true }, ..service("1", Restart::Always, &[]) };
+    let needs = Needs { network: true, ..Needs::default() };
+    let needy = Service { needs, ..service("1", Restart::Always, &[]) };
     for event in [Event::Network, Event::Tick] {
         let (mut s, said) = with(&[("web", needy.clone())]);
         assert_eq!(said, [""; 0]);
         assert_eq!(state(&s, "web").status, "waits for the network");
         assert_eq!(s.deadline(), Some(NETWORK_LIMIT));
         let now = if matches!(event, Event::Tick) { NETWORK_LIMIT } else { secs(1) };
+        assert_eq!(words(&s.step(event, now)), ["service web starting", "+service web"]);
+    }
+}
+
+#[test]
+fn what_needs_the_machine_waits_until_it_is_set_up_but_not_for_ever() {
+    let needs = Needs { machine: true, ..Needs::default() };
+    let needy = Service { needs, ..service("1", Restart::Always, &[]) };
+    for event in [Event::Machine, Event::Tick] {
+        let (mut s, said) = with(&[("web", needy.clone())]);
+        assert_eq!(said, [""; 0]);
+        assert_eq!(state(&s, "web").status, "waits for the machine to be set up");
+        assert_eq!(s.deadline(), Some(MACHINE_LIMIT));
+        let now = if matches!(event, Event::Tick) { MACHINE_LIMIT } else { secs(1) };
         assert_eq!(words(&s.step(event, now)), ["service web starting", "+service web"]);
     }
 }

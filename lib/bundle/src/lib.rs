@@ -30,6 +30,8 @@ pub struct Input<'a> {
     pub seccomp: &'a Value,
     /// The node's name, which containers on its network have, too.
     pub hostname: &'a str,
+    /// Certificate authorities that containers get. Another content must have another path.
+    pub certificates: Option<&'a Path>,
 }
 
 /// A bundle, ready to be written.
@@ -80,6 +82,7 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         writable: PathBuf::new(),
         stop_signal: signal::number(input.image.config.stop_signal.as_deref())?,
         log: log(input.name, input.service.logging),
+        certificates: input.certificates.map(Path::to_owned),
     };
     let config = config(input)?;
     // The writable layer is of this service in this form, so its name comes from the digest and is not in it.

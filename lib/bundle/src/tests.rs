@@ -31,7 +31,15 @@ fn make_with(lines: &str, image: &Image, hostname: &str) -> Result<Bundle, Bundl
     let seccomp = json!({ "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"] });
     let store = Path::new("/store");
     let service = service(lines);
-    bundle(&Input { name: &name, service: &service, image, store, seccomp: &seccomp, hostname })
+    bundle(&Input {
+        name: &name,
+        service: &service,
+        image,
+        store,
+        seccomp: &seccomp,
+        hostname,
+        certificates: None,
+    })
 }
 
 fn make(lines: &str) -> (Bundle, Spec) {

@@ -44,7 +44,7 @@ impl Config {
             "ssh_authorized_keys": keys,
             "users": users,
             "files": files(&machine.files),
-            "rejected_files": {},
+            "rejected_files": machine.rejected_files,
             "mounts": machine.mounts.iter().map(mount).collect::<Vec<_>>(),
             "power_state": machine.power_state.as_ref().map(power_state),
             "network": self.network.as_ref().map(netconfig::State::to_json),

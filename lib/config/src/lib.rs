@@ -7,6 +7,7 @@
 //! problem, and so is what is read but not applied: nothing is ignored silently.
 
 mod authorized_keys;
+mod changes;
 mod compose;
 mod depends;
 mod desired;
@@ -16,8 +17,11 @@ mod machine;
 mod meta_data;
 mod reference;
 mod release;
+mod schema;
+mod shape;
 mod words;
 
+pub use changes::{Action, Change, Changes, WITHOUT_RESTART};
 pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
 pub use desired::{Desired, Logging, Network, Service};
 pub use machine::{
@@ -26,9 +30,12 @@ pub use machine::{
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};
+pub use schema::schema;
 pub use userdata::{Located, MAX_SIZE, Mark, Problem, Severity, Source};
 
-use userdata::{At, KeySpec, Load, Node, Report, Role, Use};
+use std::collections::BTreeMap;
+
+use userdata::{At, Load, Node, Report, Role};
 
 /// What a configuration is made of: each a name for the problems, and the bytes.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +48,29 @@ pub struct Input<'a> {
     pub meta_data: Option<(&'a str, &'a [u8])>,
     /// The datasource's network configuration.
     pub network_config: Option<(&'a str, &'a [u8])>,
+    /// What was fetched of the addresses that [`missing`] names.
+    pub included: &'a [Included],
+}
+
+/// An address that user-data or vendor-data includes, and what came of fetching it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Included {
+    /// The address.
+    pub url: String,
+    /// Its content, or why there is none.
+    pub content: Result<Vec<u8>, String>,
 }
 
 impl<'a> Input<'a> {
     /// Only user-data.
     pub fn user_data(name: &'a str, bytes: &'a [u8]) -> Self {
-        Self { user_data: (name, bytes), vendor_data: None, meta_data: None, network_config: None }
+        Self {
+            user_data: (name, bytes),
+            vendor_data: None,
+            meta_data: None,
+            network_config: None,
+            included: &[],
+        }
     }
 }
 
@@ -68,6 +92,8 @@ pub struct Outcome {
     pub desired: Option<Desired>,
     /// The meta-data.
     pub meta: MetaData,
+    /// Files of `write_files` that cannot be written, with the reason.
+    pub rejected_files: BTreeMap<String, &'static str>,
     /// Addresses of `#include` that were not fetched.
     pub includes: Vec<String>,
     /// What is wrong, or not done.
@@ -103,15 +129,16 @@ pub fn judge(input: &Input<'_>, judge: Judge) -> Outcome {
     let report = Report::new(name);
     let mut load = Load::new(&report, Role::User, None);
     load.add(userdata::SourceId::default(), bytes);
+    include(&mut load, input.included);
     let includes: Vec<String> = load.includes().map(|include| include.url.clone()).collect();
     if judge == Judge::Node {
         while load.includes().next().is_some() {
-            load.resolve(Err("this version fetches nothing"));
+            load.resolve(Err("it was not fetched"));
         }
     }
     let user = load.merge();
     let merged = match input.vendor_data.filter(|_| wants_vendor_data(&user)) {
-        Some((name, bytes)) => with_vendor_data(user, name, bytes, &report),
+        Some((name, bytes)) => with_vendor_data(user, name, bytes, input.included, &report),
         None => user,
     };
     let root = At::root(&merged, &report);
@@ -133,7 +160,9 @@ pub fn judge(input: &Input<'_>, judge: Judge) -> Outcome {
     let desired = release::desired(&root, &config, judge);
     let valid = !report.has_errors();
     let findings = report.finish();
+    let rejected_files = config.machine.rejected_files.clone();
     Outcome {
+        rejected_files,
         config: Some(config).filter(|_| valid),
         desired: desired.filter(|_| valid),
         meta: meta.unwrap_or_default(),
@@ -143,23 +172,44 @@ pub fn judge(input: &Input<'_>, judge: Judge) -> Outcome {
     }
 }
 
+/// The addresses that are still to be fetched before a configuration can be judged. What is fetched may name more.
+pub fn missing(input: &Input<'_>) -> Vec<String> {
+    let parts = [(Some(input.user_data), Role::User), (input.vendor_data, Role::Vendor)];
+    let mut urls = Vec::new();
+    for (part, role) in parts {
+        let Some((name, bytes)) = part else { continue };
+        let report = Report::new(name);
+        let mut load = Load::new(&report, role, None);
+        load.add(userdata::SourceId::default(), bytes);
+        include(&mut load, input.included);
+        for include in load.includes() {
+            if !urls.contains(&include.url) {
+                urls.push(include.url.clone());
+            }
+        }
+    }
+    urls
+}
+
+/// Puts in what was fetched, up to the first address that was not.
+fn include(load: &mut Load<'_>, included: &[Included]) {
+    loop {
+        let next = load.includes().next().map(|include| include.url.clone());
+        let known = next.and_then(|url| included.iter().find(|included| included.url == url));
+        let Some(known) = known else { return };
+        load.resolve(known.content.as_deref().map_err(String::as_str));
+    }
+}
+
 /// Reads a whole tree.
 fn read(root: &At<'_>) -> (Machine, Project) {
     let mut machine = Machine::default();
     let mut table = machine::table();
-    table.extend(
-        ["services", "volumes", "networks", "secrets", "configs", "name"].map(|name| quiet(name, Use::Quiet)),
-    );
-    table.push(KeySpec { name: "include", use_: Use::Refused, doc: "put its content into this file" });
-    table.push(KeySpec { name: "models", use_: Use::Refused, doc: "run the model in a service" });
+    table.extend(compose::SECTIONS);
     root.section("a node's configuration", &table, &mut machine);
     machine::finish(root, &mut machine);
     let project = compose::read(root, &machine.holdfast.env);
     (machine, project)
-}
-
-fn quiet<T>(name: &'static str, use_: Use<T>) -> KeySpec<T> {
-    KeySpec { name, use_, doc: "" }
 }
 
 fn wants_vendor_data(user: &Node) -> bool {
@@ -171,11 +221,12 @@ fn wants_vendor_data(user: &Node) -> bool {
 
 /// The user's tree with the platform's below it. What is wrong with the platform's is no fault of the user: it is left
 /// out as a whole then, and said.
-fn with_vendor_data(user: Node, name: &str, bytes: &[u8], report: &Report) -> Node {
+fn with_vendor_data(user: Node, name: &str, bytes: &[u8], included: &[Included], report: &Report) -> Node {
     let source = report.source(name, std::sync::Arc::from(""));
     report.excuse(true);
     let mut load = Load::new(report, Role::Vendor, None);
     load.add(source, bytes);
+    include(&mut load, included);
     let vendor = load.merge();
     read(&At::root(&vendor, report));
     if report.excuse(false) > 0 {

@@ -14,10 +14,44 @@ use crate::desired::{Desired, Logging, Network, Service};
 use crate::{Config, Judge, machine};
 
 /// Top-level keys that are applied. `holdfast` has its own list.
-pub(crate) const MACHINE: &[&str] =
-    &["hostname", "ssh_authorized_keys", "disable_root", "services", "holdfast", "vendor_data"];
+pub(crate) const MACHINE: &[&str] = &[
+    "hostname",
+    "fqdn",
+    "prefer_fqdn_over_hostname",
+    "preserve_hostname",
+    "manage_etc_hosts",
+    "manage_resolv_conf",
+    "resolv_conf",
+    "timezone",
+    "ntp",
+    "ssh_authorized_keys",
+    "users",
+    "allow_public_ssh_keys",
+    "write_files",
+    "ca_certs",
+    "ca-certs",
+    "ssh_keys",
+    "ssh_deletekeys",
+    "ssh_genkeytypes",
+    "mounts",
+    "mount_default_fields",
+    "swap",
+    "device_aliases",
+    "disk_setup",
+    "fs_setup",
+    "random_seed",
+    "power_state",
+    "phone_home",
+    "final_message",
+    "bootcmd",
+    "runcmd",
+    "disable_root",
+    "services",
+    "holdfast",
+    "vendor_data",
+];
 /// Keys of the section `holdfast`.
-pub(crate) const HOLDFAST: &[&str] = &["gate", "env"];
+pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",

@@ -1,67 +1,22 @@
 //! Every case from the directory of cases, through the whole library.
 
-use std::path::{Path, PathBuf};
-
+use cases::{Case, Mutations, cases};
 use config::{Input, Judge, Outcome, Problem, Severity};
 use serde_json::{Value as Json, json};
 
-/// Cases whose `error_line` is wrong, and why.
-const WRONG_LINES: [(&str, &str); 1] =
-    [("r18-power-state-condition-shell", "the file has six lines, and 7 is expected")];
+/// Cases whose `error_line` is wrong, and the line that is right: the file of r18 ends with its sixth line, on which the
+/// condition stands, and 7 is expected. When the case is mended this entry has to go.
+const WRONG_LINES: [(&str, u64); 1] = [("r18-power-state-condition-shell", 6)];
 
-struct Case {
-    name: String,
-    path: PathBuf,
-    expect: Json,
-}
-
-/// All cases. None when they are not here, which CI does not tolerate.
-fn cases() -> Vec<Case> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/config-cases");
-    let directory =
-        PathBuf::from(std::env::var_os("HOLDFAST_CONFIG_CASES").unwrap_or_else(|| default.into()));
-    let Ok(entries) = std::fs::read_dir(&directory) else {
-        assert!(std::env::var_os("CI").is_none(), "no cases in {}", directory.display());
-        eprintln!("SKIPPED: no cases in {}: set HOLDFAST_CONFIG_CASES", directory.display());
-        return Vec::new();
-    };
-    let mut cases: Vec<Case> = entries
-        .filter_map(|entry| {
-            let path = entry.expect("reading the directory of cases").path();
-            let name = path.file_name()?.to_str()?.to_owned();
-            let expect: Json =
-                serde_json::from_slice(&std::fs::read(path.join("expect.json")).ok()?).expect("JSON");
-            Some(Case { name, path, expect: expect["expect"].clone() })
-        })
-        .collect();
-    cases.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(!cases.is_empty(), "no case in {}", directory.display());
-    cases
-}
-
-fn judge(path: &Path) -> Outcome {
-    let read = |name: &str| std::fs::read(path.join(name)).ok();
-    let parts = ["vendor-data", "meta-data", "network-config"].map(read);
+fn judge(case: &Case) -> Outcome {
     // Cases for networks have no user-data.
-    let user_data = read("user-data").unwrap_or_else(|| b"#cloud-config\n".to_vec());
-    let [vendor_data, meta_data, network_config] = &parts;
-    let named = |name, bytes: &'_ Option<Vec<u8>>| bytes.clone().map(|bytes| (name, bytes));
-    let (vendor, meta, network) = (
-        named("vendor-data", vendor_data),
-        named("meta-data", meta_data),
-        named("network-config", network_config),
-    );
-    let input = Input {
-        user_data: ("user-data", &user_data),
-        vendor_data: vendor.as_ref().map(|(name, bytes)| (*name, bytes.as_slice())),
-        meta_data: meta.as_ref().map(|(name, bytes)| (*name, bytes.as_slice())),
-        network_config: network.as_ref().map(|(name, bytes)| (*name, bytes.as_slice())),
-    };
+    let user_data = case.file("user-data").unwrap_or_else(|| b"#cloud-config\n".to_vec());
+    let names = ["vendor-data", "meta-data", "network-config"];
+    let files = names.map(|name| case.file(name).map(|bytes| (name, bytes)));
+    let [vendor_data, meta_data, network_config] =
+        files.each_ref().map(|file| file.as_ref().map(|(name, bytes)| (*name, bytes.as_slice())));
+    let input = Input { vendor_data, meta_data, network_config, ..Input::user_data("user-data", &user_data) };
     config::judge(&input, Judge::Vocabulary)
-}
-
-fn texts(json: &Json) -> Vec<&str> {
-    json.as_array().into_iter().flatten().filter_map(Json::as_str).collect()
 }
 
 /// What does not fit between a case and its outcome.
@@ -82,40 +37,43 @@ fn misfits(case: &Case, outcome: &Outcome) -> Vec<String> {
     }
     if !valid {
         let text: String = errors.iter().map(|p| p.to_string().to_lowercase() + "\n").collect();
-        for word in texts(&expect["error_contains"]) {
+        for word in case.texts("error_contains") {
             must(text.contains(&word.to_lowercase()), format!("no error says '{word}'"));
         }
         let mut lines: Vec<u64> =
             expect["error_lines_any"].as_array().into_iter().flatten().filter_map(Json::as_u64).collect();
         lines.extend(expect["error_line"].as_u64());
-        let wrong = WRONG_LINES.iter().any(|(name, _)| *name == case.name);
-        let hit = errors.iter().any(|p| p.line.is_some_and(|line| lines.contains(&u64::from(line))));
-        must(lines.is_empty() || hit || wrong, format!("no error on one of the lines {lines:?}"));
+        let on = |line: u64| errors.iter().any(|p| p.line.map(u64::from) == Some(line));
+        if let Some((_, right)) = WRONG_LINES.iter().find(|(name, _)| *name == case.name) {
+            must(!lines.contains(right), "the case is right now: take it out of WRONG_LINES".to_owned());
+            lines.push(*right);
+        }
+        let hit = lines.iter().any(|line| on(*line));
+        must(lines.is_empty() || hit, format!("no error on one of the lines {lines:?}"));
         for (path, word) in expect["rejected_files"].as_object().into_iter().flatten() {
-            let says =
-                |p: &&Problem| p.message.contains(path) && p.message.contains(word.as_str().unwrap_or("?"));
-            must(errors.iter().any(says), format!("{path} is not rejected"));
+            let is = outcome.rejected_files.get(path);
+            must(is.copied() == word.as_str(), format!("{path} is rejected: {is:?}"));
         }
     }
     let said: Vec<&Problem> = problems.iter().filter(|p| p.severity != Severity::Error).collect();
-    for key in texts(&expect["warn_keys"]).into_iter().chain(texts(&expect["warn_paths"])) {
+    for key in case.texts("warn_keys").into_iter().chain(case.texts("warn_paths")) {
         let says = |p: &&&Problem| p.path == key && p.severity == Severity::NotApplicable;
         must(said.iter().any(|p| says(&p)), format!("{key} is not reported as not applicable"));
     }
-    let allowed = [texts(&expect["warn_keys"]), texts(&expect["may_warn_keys"])].concat();
+    let allowed = [case.texts("warn_keys"), case.texts("may_warn_keys")].concat();
     for problem in
         said.iter().filter(|p| p.severity == Severity::NotApplicable && !p.path.contains(['.', '[']))
     {
         let known = allowed.is_empty() || allowed.contains(&problem.path.as_str());
         must(known, format!("{} is reported", problem.path));
     }
-    for kind in texts(&expect["not_applicable_parts"]) {
+    for kind in case.texts("not_applicable_parts") {
         must(
             said.iter().any(|p| p.message.contains(kind)),
             format!("the part of type {kind} is not reported"),
         );
     }
-    must(outcome.includes == texts(&expect["includes"]), format!("includes are {:?}", outcome.includes));
+    must(outcome.includes == case.texts("includes"), format!("includes are {:?}", outcome.includes));
     let Some(config) = &outcome.config else { return misfits };
     let effective = config.effective(&outcome.meta);
     for key in
@@ -153,7 +111,7 @@ fn misfits(case: &Case, outcome: &Outcome) -> Vec<String> {
 fn every_case_comes_out_as_expected() {
     let mut failed = Vec::new();
     for case in cases() {
-        let outcome = judge(&case.path);
+        let outcome = judge(&case);
         let misfits = misfits(&case, &outcome);
         if !misfits.is_empty() {
             failed.push(format!("{}: {misfits:#?}\n{:#?}", case.name, outcome.problems));
@@ -165,7 +123,7 @@ fn every_case_comes_out_as_expected() {
 #[test]
 fn what_a_node_does_not_run_is_never_accepted_in_silence() {
     for case in cases() {
-        let Ok(bytes) = std::fs::read(case.path.join("user-data")) else { continue };
+        let Some(bytes) = case.file("user-data") else { continue };
         let (desired, problems) = config::check("user-data", &bytes);
         let errors = problems.iter().any(|p| p.severity == Severity::Error);
         assert_eq!(desired.is_none(), errors, "{}: {problems:#?}", case.name);
@@ -178,32 +136,12 @@ fn what_a_node_does_not_run_is_never_accepted_in_silence() {
 
 #[test]
 fn no_mutation_of_a_case_makes_it_panic() {
-    // A small generator of our own keeps the runs alike.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap_or(0) % below.max(1)
-    };
+    let mut mutations = Mutations::default();
     for case in cases() {
-        let mut original = Vec::new();
-        for name in ["user-data", "network-config"] {
-            original.push(std::fs::read(case.path.join(name)).unwrap_or_default());
-        }
+        let original = ["user-data", "network-config"].map(|name| case.file(name).unwrap_or_default());
         for _ in 0..20 {
             let mut mutated = original.clone();
-            for bytes in &mut mutated {
-                for _ in 0..1 + random(4) {
-                    let (from, to) = (random(bytes.len()), random(bytes.len()));
-                    match random(4) {
-                        0 if !bytes.is_empty() => bytes[from] = b"{}[]:&*-#\"'|\n\t $"[random(16)],
-                        1 => drop(bytes.drain(from.min(to)..from.max(to).min(from.min(to) + 30))),
-                        2 if from > 14 => bytes.truncate(from),
-                        _ => bytes.extend_from_within(from.min(to)..from.max(to)),
-                    }
-                }
-            }
+            mutated.iter_mut().for_each(|bytes| mutations.mutate(bytes));
             let input = Input {
                 network_config: Some(("network-config", &mutated[1])),
                 vendor_data: Some(("vendor-data", &mutated[0])),

@@ -25,14 +25,17 @@ impl fmt::Debug for Mac {
 }
 
 pub(crate) fn mac(at: &At<'_>) -> Option<Mac> {
-    let text = at.text()?;
-    let byte = |part: &str| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten();
-    let bytes: Option<Vec<u8>> = text.split([':', '-']).map(byte).collect();
-    let mac = bytes.filter(|bytes| matches!(bytes.len(), 6 | 20)).map(Mac);
+    let mac = mac_of(at.text()?);
     if mac.is_none() {
         at.error_with_hint("not a hardware address", "as in '52:54:00:12:34:56', in quotes");
     }
     mac
+}
+
+pub(crate) fn mac_of(text: &str) -> Option<Mac> {
+    let byte = |part: &str| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten();
+    let bytes: Option<Vec<u8>> = text.split([':', '-']).map(byte).collect();
+    bytes.filter(|bytes| matches!(bytes.len(), 6 | 20)).map(Mac)
 }
 
 pub(crate) fn ip(at: &At<'_>) -> Option<IpAddr> {
@@ -82,7 +85,7 @@ pub(crate) fn netmask(at: &At<'_>, address: IpAddr) -> Option<u8> {
 }
 
 /// The prefix length that is given as a number or as a mask.
-fn prefix_length(text: &str, address: IpAddr) -> Option<u8> {
+pub(crate) fn prefix_length(text: &str, address: IpAddr) -> Option<u8> {
     let longest = host_prefix(address);
     if let Ok(prefix) = text.parse::<u8>() {
         return (prefix <= longest).then_some(prefix);

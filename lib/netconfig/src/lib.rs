@@ -6,6 +6,7 @@
 
 mod address;
 mod check;
+mod cmdline;
 mod json;
 mod params;
 mod state;
@@ -13,6 +14,7 @@ mod v1;
 mod v2;
 
 pub use address::Mac;
+pub use cmdline::{CommandLine, CommandLineError, command_line};
 pub use params::{Param, ParamValue};
 pub use state::{
     Dhcp, DhcpOptions, Dns, Kind, Link, Method, Peer, Route, RouteKind, Rule, Secret, Select, State, Subnet,

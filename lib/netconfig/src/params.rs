@@ -122,9 +122,15 @@ pub(crate) const BRIDGE: &[Spec] = &[
     Spec { one: "bridge_waitport", two: &[], takes: Takes::Number },
 ];
 
+/// Settings that are known and not done: the kernel has none of them any more, or they are of other systems' tools.
+const NOT_DONE: [&str; 3] = ["bridge_gcint", "bridge_maxwait", "bridge_waitport"];
+
 /// Reads settings; `version` says which spelling counts.
 pub(crate) fn read(at: &At<'_>, specs: &'static [Spec], version: u8) -> Vec<Param> {
     let mut params = Vec::new();
+    if version == 2 {
+        at.knows(specs.iter().flat_map(|spec| spec.two.iter().copied()));
+    }
     for (name, _, value) in at.map().into_iter().flatten() {
         let underscored = |text: &str| text.replace('-', "_");
         let is = |spec: &&Spec| match version {
@@ -142,6 +148,9 @@ pub(crate) fn read(at: &At<'_>, specs: &'static [Spec], version: u8) -> Vec<Para
         };
         if value.is_null() {
             continue;
+        }
+        if NOT_DONE.contains(&spec.one) {
+            value.warn("is not supported by this version and is left out");
         }
         if let Some(value) = spec.takes.read(&value) {
             params.push(Param { name: spec.one, value });

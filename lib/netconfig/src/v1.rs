@@ -121,7 +121,7 @@ fn link(at: &At<'_>, kind: &str) -> Option<Link> {
         mac: address.filter(|_| !hardware),
         mtu: field(at, "mtu").and_then(|at| number(&at)),
         accept_ra: flag("accept-ra"),
-        wake_on_lan: flag("wakeonlan"),
+        wake_on_lan: field(at, "wakeonlan").and_then(|at| wake_on_lan(&at)),
         optional: flag("optional"),
         keep_configuration: flag("keep_configuration"),
         subnets: subnets.filter_map(|at| subnet(&at)).collect(),
@@ -178,7 +178,10 @@ fn subnet(at: &At<'_>) -> Option<Subnet> {
         metric: field(at, "metric").and_then(|at| number(&at)),
         mtu: field(at, "mtu").and_then(|at| number(&at)),
         control: field(at, "control").and_then(|at| at.text().map(str::to_owned)),
-        broadcast: field(at, "broadcast").and_then(|at| ip(&at)),
+        broadcast: field(at, "broadcast").and_then(|at| {
+            at.warn("is not supported by this version: it is the last address of the network");
+            ip(&at)
+        }),
         dns: Dns {
             servers: words(at, "dns_nameservers")
                 .iter()
@@ -269,6 +272,15 @@ fn required<'a>(at: &At<'a>, key: &str) -> Option<At<'a>> {
     value
 }
 
+/// Whether a packet may switch the machine on, which is a matter of its firmware.
+pub(crate) fn wake_on_lan(at: &At<'_>) -> Option<bool> {
+    let wanted = at.truth();
+    if wanted == Some(true) {
+        at.warn("is not supported by this version and is left out");
+    }
+    wanted
+}
+
 pub(crate) fn number(at: &At<'_>) -> Option<u32> {
     at.int(0..=i64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok())
 }
@@ -276,6 +288,7 @@ pub(crate) fn number(at: &At<'_>) -> Option<u32> {
 /// Reports the keys that neither list names.
 pub(crate) fn keys(at: &At<'_>, common: &str, own: &str) {
     let known = || common.split_whitespace().chain(own.split_whitespace());
+    at.knows(known());
     for (name, mark, value) in at.map().into_iter().flatten() {
         if !known().any(|key| key == name) {
             let near = userdata::nearest(name, known());

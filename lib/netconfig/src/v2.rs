@@ -8,7 +8,7 @@ use crate::address::{host_prefix, interface_name, ip, mac, network, with_prefix}
 use crate::state::{
     Dhcp, DhcpOptions, Dns, Kind, Link, Method, Peer, Route, RouteKind, Rule, Secret, Select, State, Subnet,
 };
-use crate::v1::number;
+use crate::v1::{number, wake_on_lan};
 use crate::{field, is_empty, params, take};
 
 pub(crate) fn read(at: &At<'_>, state: &mut State) {
@@ -73,7 +73,7 @@ fn interfaces(at: &At<'_>, state: &mut State, section: Section) {
                     draft.link.rename = true;
                 }
             }),
-            take("wakeonlan", |at, draft| draft.link.wake_on_lan = at.truth()),
+            take("wakeonlan", |at, draft| draft.link.wake_on_lan = wake_on_lan(at)),
         ],
         _ => Vec::new(),
     });

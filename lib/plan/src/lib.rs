@@ -154,6 +154,9 @@ pub enum Condition {
 pub struct Needs {
     /// An address on a link. PID 1 waits for the agent's word, but not for ever.
     pub network: bool,
+    /// Files and mounts of the host as the configuration wants them. It waits as for the network.
+    #[serde(default)]
+    pub machine: bool,
 }
 
 /// `shim.json` in a bundle: what the shim needs beside the OCI `config.json`.
@@ -170,6 +173,10 @@ pub struct ShimConfig {
     pub stop_signal: i32,
     /// Where its output goes.
     pub log: Log,
+    /// Certificate authorities (PEM) for the container: mounted read-only as `/etc/ssl/certs/ca-certificates.crt` when the
+    /// image has the directory `/etc/ssl/certs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<PathBuf>,
 }
 
 /// Compose's `logging.driver`, as far as we have it.

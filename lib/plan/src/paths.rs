@@ -10,7 +10,7 @@ pub const SHIM: &str = "/usr/bin/containerd-shim-holdfast-v1";
 pub const E2FSCK: &str = "/usr/sbin/e2fsck";
 /// Kernel modules and their index, in the root and in the initrd.
 pub const MODULES: &str = "/usr/lib/modules";
-/// What the release says of itself: `release.json`.
+/// What the release says of itself: `release.json`. Its time, like that of all files of the root, is that of the build.
 pub const RELEASE: &str = "/usr/share/holdfast/release.json";
 /// User-data that was baked into the root.
 pub const BAKED_USER_DATA: &str = "/usr/share/holdfast/user-data";
@@ -30,6 +30,12 @@ pub const STATE: &str = "/var";
 pub const GENERATIONS: &str = "/var/lib/holdfast/generations";
 /// Writable layers of containers, one directory a service and digest.
 pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
+/// The last time that the node has known: the file's own, of its last change.
+pub const CLOCK: &str = "/var/lib/holdfast/clock";
+/// What the network remembers from boot to boot.
+pub const NETWORK: &str = "/var/lib/holdfast/network";
+/// Certificate authorities that containers are given: `<SHA-256>.crt`.
+pub const CERTIFICATES: &str = "/var/lib/holdfast/certificates";
 /// Logs of services: `<service>.log`.
 pub const LOGS: &str = "/var/log/holdfast";
 

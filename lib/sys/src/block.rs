@@ -11,6 +11,7 @@ use crate::ioctl;
 const BLKGETSIZE64: u64 = 0x8008_1272;
 const BLKDISCARD: u64 = 0x1277;
 const BLKZEROOUT: u64 = 0x127f;
+const BLKRRPART: u64 = 0x125f;
 const BLKPG: u64 = 0x1269;
 const BLKPG_ADD_PARTITION: i32 = 1;
 const BLKPG_RESIZE_PARTITION: i32 = 3;
@@ -36,6 +37,13 @@ pub fn zero(device: &File, bytes: Range<u64>) -> io::Result<()> {
     let mut range = [bytes.start, bytes.end - bytes.start];
     // SAFETY: BLKZEROOUT reads two u64, start and length.
     unsafe { ioctl::with(device, BLKZEROOUT, &mut range) }?;
+    Ok(())
+}
+
+/// Makes the kernel read the partition table again. It refuses while one of the disk's partitions is in use.
+pub fn reread_partitions(disk: &File) -> io::Result<()> {
+    // SAFETY: BLKRRPART takes no argument.
+    unsafe { ioctl::plain(disk, BLKRRPART, 0) }?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "this crate is where the workspace keeps it")]
 
 pub mod block;
+pub mod clock;
 pub mod console;
 pub mod dm;
 pub mod ext4;
@@ -21,4 +22,5 @@ pub mod process;
 pub mod quota;
 pub mod random;
 pub mod signals;
+pub mod swap;
 pub mod watchdog;

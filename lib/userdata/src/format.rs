@@ -112,8 +112,8 @@ pub(crate) fn is_mime(text: &[u8]) -> bool {
     !first.starts_with(b"#") && (has(b"mime-version:") || first.starts_with(b"content-type: multipart/"))
 }
 
-/// Unpacks gzip. `left` is what remains of [`MAX_SIZE`], and is made smaller by what was unpacked.
-pub(crate) fn gunzip<'a>(bytes: Cow<'a, [u8]>, left: &mut usize) -> Result<Cow<'a, [u8]>, String> {
+/// Unpacks gzip; gives back what is none. `left` is what remains of [`MAX_SIZE`], and is made smaller by what was unpacked.
+pub fn gunzip<'a>(bytes: Cow<'a, [u8]>, left: &mut usize) -> Result<Cow<'a, [u8]>, String> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
     }

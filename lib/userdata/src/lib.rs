@@ -13,14 +13,16 @@ mod mime;
 mod problem;
 mod read;
 mod tree;
+mod watch;
 mod yaml;
 
-pub use format::MAX_SIZE;
+pub use format::{MAX_SIZE, gunzip};
 pub use load::{Include, Load, MAX_PARTS, Role};
 pub use merge::below;
 pub use problem::{Findings, Mark, Problem, Report, Severity, Source, SourceId};
 pub use read::{At, KeySpec, Located, Use, alternatives, nearest};
 pub use tree::{Key, Kind, Node, Scalar, Value};
+pub use watch::{Asked, Fate, Known, Question};
 pub use yaml::{Budget, Duplicates, MAX_ALIASES, MAX_DEPTH, MAX_NODES, Place, parse};
 
 #[cfg(test)]

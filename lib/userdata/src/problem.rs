@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::watch::{Asked, Question};
+
 /// Problems that are kept of each kind. Nobody reads more, and hostile input must not make them fill the memory.
 const MAX_PROBLEMS: usize = 100;
 
@@ -136,6 +138,8 @@ struct Inner {
     /// Errors become warnings, and how many did.
     excusing: bool,
     excused: usize,
+    /// What readers ask, for those who want to know.
+    watched: Option<Vec<Question>>,
 }
 
 /// What a [`Report`] has in the end.
@@ -145,6 +149,8 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// The sources, for those who show the lines.
     pub sources: Vec<Source>,
+    /// What the readers asked, when they were watched.
+    pub questions: Vec<Question>,
 }
 
 impl Report {
@@ -153,6 +159,23 @@ impl Report {
         let report = Self::default();
         report.source(name, Arc::from(""));
         report
+    }
+
+    /// One that also keeps what readers ask of the values.
+    pub fn watching() -> Self {
+        let report = Self::default();
+        report.inner.borrow_mut().watched = Some(Vec::new());
+        report
+    }
+
+    pub(crate) fn is_watching(&self) -> bool {
+        self.inner.borrow().watched.is_some()
+    }
+
+    pub(crate) fn ask(&self, path: String, asked: Asked) {
+        if let Some(watched) = &mut self.inner.borrow_mut().watched {
+            watched.push(Question { path, asked });
+        }
     }
 
     /// Makes `text` known under `name`.
@@ -248,7 +271,7 @@ impl Report {
 
     /// The problems in the order of the sources, errors before others on one line.
     pub fn finish(self) -> Findings {
-        let Inner { sources, mut problems, dropped, .. } = self.inner.into_inner();
+        let Inner { sources, mut problems, dropped, watched, .. } = self.inner.into_inner();
         problems.sort_by_key(|(source, p)| (*source, p.line, p.severity, p.column));
         let mut problems: Vec<Problem> = problems.into_iter().map(|(_, problem)| problem).collect();
         // Vendor-data is read twice: alone, and below the user's.
@@ -259,7 +282,7 @@ impl Report {
                 problems.push(Problem::new(severity, name, None, "", format!("{count} more like these")));
             }
         }
-        Findings { problems, sources }
+        Findings { problems, sources, questions: watched.unwrap_or_default() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::problem::{Mark, Report, Severity};
 use crate::tree::{Key, Kind, Node, Scalar, Value};
+use crate::watch::{Asked, Fate, Known};
 
 /// A value and where it was given, for problems that are found later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,19 @@ pub enum Use<T: 'static> {
     Refused,
     /// It has no bearing on a node, or asks for what is so anyway.
     Quiet,
+}
+
+impl<T> KeySpec<T> {
+    fn known(&self) -> Known {
+        let fate = match self.use_ {
+            Use::Read(_) => Fate::Read,
+            Use::NotApplicable => Fate::NotApplicable,
+            Use::Unsupported => Fate::Unsupported,
+            Use::Refused => Fate::Refused,
+            Use::Quiet => Fate::Quiet,
+        };
+        Known { name: self.name.to_owned(), doc: self.doc, fate }
+    }
 }
 
 /// A value, its key path and where problems go.
@@ -144,7 +158,7 @@ impl<'a> At<'a> {
     /// The entries of a map, each key with its place.
     pub fn map(&self) -> Option<impl Iterator<Item = (&'a str, Mark, At<'a>)> + use<'a>> {
         let Value::Map(entries) = &self.node.value else {
-            self.error(format!("must be a map of keys and values, not {}", self.node.kind()));
+            self.is_other("a map of keys and values");
             return None;
         };
         let at = self.clone();
@@ -171,7 +185,7 @@ impl<'a> At<'a> {
     /// The items of a list.
     pub fn list(&self) -> Option<impl Iterator<Item = At<'a>> + use<'a>> {
         let Value::List(items) = &self.node.value else {
-            self.error(format!("must be a list, not {}", self.node.kind()));
+            self.is_other("a list");
             return None;
         };
         let at = self.clone();
@@ -200,14 +214,37 @@ impl<'a> At<'a> {
 
     /// A scalar's text as it is written, so that `0644` and `yes` are not turned into something else.
     pub fn text(&self) -> Option<&'a str> {
+        self.ask(|| Asked::Text);
+        self.plain_text()
+    }
+
+    fn plain_text(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Scalar(scalar) if scalar.text.contains('\0') => {
                 self.error("must not hold a NUL character")
             }
             Value::Scalar(scalar) => return Some(&scalar.text),
-            _ => self.error(format!("must be text, not {}", self.node.kind())),
+            _ => self.is_other("text"),
         }
         None
+    }
+
+    /// An error here: it is not even of the kind that is wanted.
+    fn is_other(&self, wanted: &str) {
+        self.ask(|| Asked::Other);
+        self.error(format!("must be {wanted}, not {}", self.node.kind()));
+    }
+
+    fn ask(&self, asked: impl FnOnce() -> Asked) {
+        if self.report.is_watching() {
+            self.report.ask(self.path(), asked());
+        }
+    }
+
+    /// Tells who watches that a map has these keys and no others; for readers that take it apart themselves.
+    pub fn knows<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        let known = |name: &str| Known { name: name.to_owned(), doc: "", fate: Fate::Read };
+        self.ask(|| Asked::Keys(names.into_iter().map(known).collect()));
     }
 
     /// A scalar.
@@ -230,7 +267,8 @@ impl<'a> At<'a> {
 
     /// A truth value by YAML 1.1, which cloud-init and compose files are written for.
     pub fn truth(&self) -> Option<bool> {
-        match self.text()?.to_ascii_lowercase().as_str() {
+        self.ask(|| Asked::Truth);
+        match self.plain_text()?.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "y" => Some(true),
             "false" | "no" | "off" | "n" => Some(false),
             _ => {
@@ -242,7 +280,8 @@ impl<'a> At<'a> {
 
     /// A whole number from `range`; quotes around it do not matter.
     pub fn int(&self, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
-        let scalar = Scalar { kind: Kind::Int, text: self.text()?.into() };
+        self.ask(|| Asked::Int(range.clone()));
+        let scalar = Scalar { kind: Kind::Int, text: self.plain_text()?.into() };
         let int = scalar.int().and_then(|int| i64::try_from(int).ok()).filter(|int| range.contains(int));
         if int.is_none() {
             self.error(format!("must be a whole number from {} to {}", range.start(), range.end()));
@@ -252,7 +291,8 @@ impl<'a> At<'a> {
 
     /// A duration as compose writes it: `1m30s`, `500ms`.
     pub fn duration(&self) -> Option<Duration> {
-        let text = self.text()?;
+        self.ask(|| Asked::Duration);
+        let text = self.plain_text()?;
         let duration = parse_duration(text);
         if duration.is_none() {
             self.error_with_hint(
@@ -265,7 +305,8 @@ impl<'a> At<'a> {
 
     /// One of a few words.
     pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
+        self.ask(|| Asked::Words(words.iter().map(|(word, _)| (*word).to_owned()).collect()));
+        let text = self.plain_text()?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -286,6 +327,7 @@ impl<'a> At<'a> {
 
     /// Reads a map by its table. A key without a value counts as absent (but must be known); `x-*` is the user's own.
     pub fn section<T>(&self, what: &str, table: &[KeySpec<T>], into: &mut T) {
+        self.ask(|| Asked::Keys(table.iter().map(KeySpec::known).collect()));
         for (name, mark, value) in self.map().into_iter().flatten() {
             if name.starts_with("x-") {
                 continue;

@@ -2,13 +2,19 @@
 
 mod bad_input;
 mod boot;
+mod clock;
+mod config;
 mod corruption;
+mod datasources;
+mod generations;
 mod kernel;
 mod kill;
 mod many;
+mod metadata;
 mod network;
 mod seed;
 mod state;
+mod storage;
 mod upgrade;
 
 /// A web server and a service that only says hello, both of busybox.

@@ -2,8 +2,12 @@
 //! the normal form that `docker compose config` has. What cannot be on a node (`build`, files beside the compose file,
 //! the socket of another engine) is refused by name. What a release runs of it is decided in [`crate::release`].
 
+mod forms;
+mod limits;
 mod ports;
+mod process;
 mod project;
+mod relations;
 mod service;
 mod values;
 mod volumes;
@@ -12,13 +16,28 @@ use std::collections::BTreeMap;
 
 use plan::ServiceName;
 use serde_json::{Map, Value as Json};
+use userdata::{KeySpec as Key, Use};
+
+use crate::machine::{Machine, take};
 
 pub use ports::Port;
 pub(crate) use project::read;
+pub(crate) use service::READ;
 pub use service::{CommandLine, Dependency, Service};
-pub(crate) use service::{READ, REFUSED};
 pub(crate) use values::parse_size;
 pub use volumes::{Volume, VolumeKind};
+
+/// The keys of the top level that are compose's. [`read`] reads the sections, when the variables are known.
+pub(crate) const SECTIONS: [Key<Machine>; 8] = [
+    take("services", |_, _| {}, "Services by name: what runs on the node."),
+    take("volumes", |_, _| {}, "Volumes by name, for the `volumes` of services."),
+    take("networks", |_, _| {}, "Networks by name, for the `networks` of services."),
+    take("secrets", |_, _| {}, "Secrets by name, for the `secrets` of services."),
+    take("configs", |_, _| {}, "Files by name, for the `configs` of services."),
+    Key { name: "name", use_: Use::Quiet, doc: "" },
+    Key { name: "include", use_: Use::Refused, doc: "put its content into this file" },
+    Key { name: "models", use_: Use::Refused, doc: "run the model in a service" },
+];
 
 /// The compose sections.
 #[derive(Clone, Debug, Default, PartialEq)]

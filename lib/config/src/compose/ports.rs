@@ -135,7 +135,7 @@ fn long(at: &At<'_>) -> Option<Port> {
             |at, port: &mut Port| {
                 port.target = at.int(1..=65535).and_then(|port| port.try_into().ok()).unwrap_or(0)
             },
-            "",
+            "Port in the container. Required.",
         ),
         take(
             "published",
@@ -145,7 +145,7 @@ fn long(at: &At<'_>) -> Option<Port> {
                     at.error("not a port or a range of ports");
                 }
             },
-            "",
+            "Port of the node, or a range to choose from.",
         ),
         take(
             "protocol",
@@ -153,7 +153,7 @@ fn long(at: &At<'_>) -> Option<Port> {
                 port.protocol =
                     at.word(&[("tcp", "tcp"), ("udp", "udp"), ("sctp", "sctp")]).map(str::to_owned);
             },
-            "",
+            "Default `tcp`.",
         ),
         take(
             "host_ip",
@@ -163,12 +163,12 @@ fn long(at: &At<'_>) -> Option<Port> {
                     at.error("not an IP address");
                 }
             },
-            "",
+            "Address of the node. Default: all.",
         ),
         take(
             "mode",
             |at, port| port.mode = at.word(&[("host", "host"), ("ingress", "ingress")]).map(str::to_owned),
-            "",
+            "No difference on a node.",
         ),
         Key { name: "name", use_: Use::Quiet, doc: "" },
         Key { name: "app_protocol", use_: Use::Quiet, doc: "" },

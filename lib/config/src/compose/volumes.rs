@@ -116,15 +116,23 @@ fn long(at: &At<'_>) -> Option<Volume> {
                 ];
                 draft.kind = at.word(&words).unwrap_or_default();
             },
-            "",
+            "Default `volume`.",
         ),
-        take("source", |at, draft| draft.source = at.text().map(str::to_owned), ""),
+        take(
+            "source",
+            |at, draft| draft.source = at.text().map(str::to_owned),
+            "Name of the volume, or path on the node.",
+        ),
         take(
             "target",
             |at, draft| draft.target = at.text().and_then(|target| container_path(at, target)),
-            "",
+            "Path in the container. Required.",
         ),
-        take("read_only", |at, draft| draft.read_only = at.truth().unwrap_or_default(), ""),
+        take(
+            "read_only",
+            |at, draft| draft.read_only = at.truth().unwrap_or_default(),
+            "`true`: it cannot be written.",
+        ),
         options("consistency"),
         options("bind"),
         options("volume"),

@@ -64,6 +64,8 @@ struct Draft {
     owner: Option<(String, (u32, u32))>,
     append: bool,
     defer: bool,
+    /// Why the path cannot be written.
+    refused: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,15 +78,34 @@ pub(super) fn write_files(at: &At<'_>, machine: &mut Machine) {
     let mut left = MAX_SIZE;
     let mut files = Vec::new();
     for entry in at.list().into_iter().flatten() {
-        files.extend(file(&entry, &mut left));
+        match file(&entry, &mut left) {
+            Ok(file) => files.push(file),
+            Err(Rejected { path, reason }) => {
+                machine.rejected_files.extend(path.map(|path| (path, reason)));
+            }
+        }
     }
     files.sort_by_key(|file: &File| file.defer);
     machine.files = files;
 }
 
-fn file(at: &At<'_>, left: &mut usize) -> Option<File> {
+/// A file that is not written, when its entry says which it is.
+struct Rejected {
+    path: Option<String>,
+    reason: &'static str,
+}
+
+fn file(at: &At<'_>, left: &mut usize) -> Result<File, Rejected> {
+    let errors = at.report.errors();
     let table: [Key<Draft>; 8] = [
-        take("path", |at, draft: &mut Draft| draft.path = path(at), ""),
+        take(
+            "path",
+            |at, draft: &mut Draft| match path(at) {
+                Ok(path) => draft.path = Some(path),
+                Err(reason) => draft.refused = Some(reason),
+            },
+            "Where: an absolute path, not below the node's own directories (`/usr`, `/bin`, `/dev` and so on). Required.",
+        ),
         take(
             "content",
             |at, draft| {
@@ -93,29 +114,61 @@ fn file(at: &At<'_>, left: &mut usize) -> Option<File> {
                     draft.is_binary = at.scalar().is_some_and(|scalar| scalar.kind == Kind::Binary);
                 }
             },
-            "",
+            "What. Without it the file is empty.",
         ),
-        take("encoding", |at, draft| draft.encoding = encoding(at).unwrap_or_default(), ""),
-        take("permissions", |at, draft| draft.mode = permissions(at), ""),
-        take("owner", |at, draft| draft.owner = owner(at), ""),
-        take("append", |at, draft| draft.append = at.truth().unwrap_or_default(), ""),
-        take("defer", |at, draft| draft.defer = at.truth().unwrap_or_default(), ""),
-        take("source", |at, draft| draft.source = source(at), ""),
+        take(
+            "encoding",
+            |at, draft| draft.encoding = encoding(at).unwrap_or_default(),
+            "`b64`, `gzip`, `gz+b64` and their other spellings. Default: as it is written.",
+        ),
+        take(
+            "permissions",
+            |at, draft| draft.mode = permissions(at),
+            "Octal digits without set-id bits. Default `0644`.",
+        ),
+        take(
+            "owner",
+            |at, draft| draft.owner = owner(at),
+            "`USER:GROUP` by number; of names only `root`, `nobody`, `nogroup`. Default `root:root`.",
+        ),
+        take(
+            "append",
+            |at, draft| draft.append = at.truth().unwrap_or_default(),
+            "`true`: it is added to what is there.",
+        ),
+        take(
+            "defer",
+            |at, draft| draft.defer = at.truth().unwrap_or_default(),
+            "`true`: it is written after the others.",
+        ),
+        take(
+            "source",
+            |at, draft| draft.source = source(at),
+            "Where the content is fetched; when that fails, `content` is written.",
+        ),
     ];
     let mut draft = Draft::default();
     at.section("a file", &table, &mut draft);
     if at.is_map() && at.get("path").is_none() {
         at.error("a file has no 'path'");
     }
-    let path = draft.path?;
+    let rejected = |reason| Rejected {
+        path: at.get("path").and_then(|path| path.node.text().map(str::to_owned)),
+        reason,
+    };
+    let Some(path) = draft.path else { return Err(rejected(draft.refused.unwrap_or("no path"))) };
     let content = decode(draft.content, draft.is_binary, draft.encoding, left).map_err(|why| {
         let content = at.get("content");
         content.as_ref().unwrap_or(at).error(format!("the content of {path} {why}"));
     });
     let (owner, ids) = draft.owner.unwrap_or_else(|| ("root:root".to_owned(), (0, 0)));
-    Some(File {
+    let Ok(content) = content else { return Err(rejected("content")) };
+    if at.report.errors() > errors {
+        return Err(rejected("an error in its entry"));
+    }
+    Ok(File {
         path,
-        content: content.ok()?,
+        content,
         source: draft.source,
         mode: draft.mode.unwrap_or(0o644),
         owner,
@@ -126,20 +179,22 @@ fn file(at: &At<'_>, left: &mut usize) -> Option<File> {
     })
 }
 
-/// An absolute path that can be written.
-pub(crate) fn path(at: &At<'_>) -> Option<String> {
-    let path = at.absolute_path()?.to_str()?.to_owned();
+/// An absolute path that can be written; else the reason in a few words.
+pub(super) fn path(at: &At<'_>) -> Result<String, &'static str> {
+    let path = at.absolute_path().and_then(|path| path.into_os_string().into_string().ok());
+    let path = path.ok_or("not absolute")?;
     let first = path.split('/').find(|part| !matches!(*part, "" | "."));
     match first {
         None => at.error("'/' is a directory"),
         Some(first) if READ_ONLY.contains(&first) || first.starts_with("lib") => {
             let hint = "the node's own files are never changed: write below /etc, /var or /run";
             at.error_with_hint(format!("{path} is read-only: nothing below /{first} can be written"), hint);
+            return Err("read-only");
         }
         Some(_) if path.ends_with('/') => at.error(format!("'{path}' is a directory")),
-        Some(_) => return Some(path),
+        Some(_) => return Ok(path),
     }
-    None
+    Err("directory")
 }
 
 pub(super) fn encoding(at: &At<'_>) -> Option<Encoding> {
@@ -242,7 +297,7 @@ fn source(at: &At<'_>) -> Option<Source> {
                     url.clone_into(&mut source.url);
                 }
             },
-            "",
+            "`http://` or `https://`.",
         ),
         take(
             "headers",
@@ -251,7 +306,7 @@ fn source(at: &At<'_>) -> Option<Source> {
                     source.headers.extend(value.text().map(|text| (name.to_owned(), text.to_owned())));
                 }
             },
-            "",
+            "Headers of the request.",
         ),
     ];
     let mut source = Source { url: String::new(), headers: Vec::new() };

@@ -112,12 +112,12 @@ pub(super) fn resolv_conf(at: &At<'_>) -> ResolvConf {
             |at, conf: &mut ResolvConf| {
                 conf.nameservers = at.list_or_one().iter().filter_map(address).collect()
             },
-            "",
+            "Addresses.",
         ),
-        take("searchdomains", |at, conf| conf.search = texts(at), ""),
-        take("domain", |at, conf| conf.domain = at.text().map(str::to_owned), ""),
-        take("sortlist", |at, conf| conf.sortlist = texts(at), ""),
-        take("options", options, ""),
+        take("searchdomains", |at, conf| conf.search = texts(at), "Domains to search."),
+        take("domain", |at, conf| conf.domain = at.text().map(str::to_owned), "The local domain."),
+        take("sortlist", |at, conf| conf.sortlist = texts(at), "Networks that are preferred."),
+        take("options", options, "Options by name, each with a value, or `true` for a flag."),
     ];
     let mut conf = ResolvConf::default();
     at.section("'resolv_conf'", &table, &mut conf);

@@ -40,6 +40,8 @@ pub struct Machine {
     pub allow_meta_data_keys: Option<bool>,
     /// Files in the order they are written.
     pub files: Vec<File>,
+    /// Files that cannot be written, with the reason. The configuration has errors then.
+    pub rejected_files: BTreeMap<String, &'static str>,
     /// Certificate authorities.
     pub ca_certs: Option<CaCerts>,
     /// Host keys of the SSH front.
@@ -124,17 +126,18 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
     take(
         "preserve_hostname",
         |at, machine| machine.hostname.preserve = at.truth().unwrap_or_default(),
-        "`true`: the name stays what it is.",
+        "`true`: the node keeps the system's own name, `holdfast`, whatever else is given.",
     ),
     take(
         "manage_etc_hosts",
         |at, machine| host::etc_hosts(at, &mut machine.etc_hosts),
-        "`true`: `/etc/hosts` names the node by 127.0.1.1; `localhost`: only that line; default `false`.",
+        "`true`: `/etc/hosts` is cloud-init's, with the node's full and short name at 127.0.1.1; `localhost`: only that \
+         line is set, in whatever the file holds; `false` (default): localhost, and the node's name at 127.0.1.1.",
     ),
     take(
         "manage_resolv_conf",
         |at, machine| machine.manage_resolv_conf = at.truth().unwrap_or_default(),
-        "`true`: `/etc/resolv.conf` is made from `resolv_conf`.",
+        "`true`: `/etc/resolv.conf` is made from `resolv_conf`, whatever the network says.",
     ),
     take(
         "resolv_conf",
@@ -144,18 +147,19 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
     take(
         "timezone",
         |at, machine| machine.timezone = time::timezone(at),
-        "A name of the time zone database: `Europe/Berlin`. Default `UTC`.",
+        "A name of the time zone database: `Europe/Berlin`. It becomes `/etc/localtime` and `/etc/timezone`. Default \
+         `Etc/UTC`.",
     ),
     take(
         "ntp",
         |at, machine| machine.ntp = Some(time::ntp(at)),
-        "`servers` and `pools` to take the time from; `enabled: false` takes none.",
+        "`servers` and `pools` to take the time from, instead of those that DHCP names or the public pool; `enabled: false` takes none.",
     ),
     take(
         "ssh_authorized_keys",
         |at, machine| users::authorized_keys(at, users::DEFAULT_USER, &mut machine.keys),
-        "List of public keys, each as one line of an `authorized_keys` file. They are kept in \
-         `/var/lib/holdfast/keys/authorized_keys`.",
+        "List of public keys, each as one line of an `authorized_keys` file. They are the user `core`'s, as are those of \
+         the datasource's meta-data; the keys of each user are kept in `/var/lib/holdfast/keys/users/NAME`.",
     ),
     take(
         "users",
@@ -170,12 +174,19 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
     take(
         "write_files",
         files::write_files,
-        "List of files: `path`, `content`, `encoding`, `permissions`, `owner`, `append`, `defer`, `source`.",
+        "List of files: `path`, `content`, `encoding` (`b64`, `gzip`, `gz+b64` and their other names), `permissions` \
+         (default `0644`), `owner` (numbers, `root`, `nobody`), `append`, `defer` (written last), `source` (`uri` and \
+         `headers`: fetched; `content` counts when that fails). Written at every boot, whole, with the directories that \
+         are missing, below `/etc`, `/run`, `/var`, and `/home`, `/mnt`, `/opt`, `/root` and `/srv`, which are kept with \
+         the state. What `append` adds is not added again to a file that ends with it. No link is followed out of \
+         the directory it is in.",
     ),
     take(
         "ca_certs",
         |at, machine| machine.ca_certs = Some(trust::ca_certs(at)),
-        "`trusted`: list of certificates (PEM); `remove_defaults: true`: only those.",
+        "`trusted`: list of certificates (PEM), added to those of the release; `remove_defaults: true`: only those. They \
+         become `/etc/ssl/certs/ca-certificates.crt`, which containers whose image has the directory \
+         `/etc/ssl/certs` see in the same place, read-only.",
     ),
     take(
         "ca-certs",
@@ -187,22 +198,25 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
     take(
         "ssh_keys",
         |at, machine| trust::ssh_keys(at, &mut machine.host_keys),
-        "Host keys: `TYPE_private`, `TYPE_public`, `TYPE_certificate`, where TYPE is rsa, ecdsa or ed25519.",
+        "Host keys: `TYPE_private`, `TYPE_public`, `TYPE_certificate`, where TYPE is rsa, ecdsa or ed25519. They are kept \
+         in `/var/lib/holdfast/keys/host`. Without any, a key of type ed25519 is made once per instance.",
     ),
     take(
         "ssh_deletekeys",
         |at, machine| machine.host_keys.delete = at.truth(),
-        "`false`: host keys of an earlier instance are kept.",
+        "`false`: host keys of an earlier instance are kept. Default `true`.",
     ),
     take(
         "ssh_genkeytypes",
         |at, machine| trust::key_types(at, &mut machine.host_keys),
-        "Which host keys are made: rsa, ecdsa, ed25519.",
+        "Types of host keys. Only ed25519 is made, whatever the list says.",
     ),
     take(
         "mounts",
         storage::mounts,
-        "List of `[device, mount point, type, options, dump, pass]`, below /var, /mnt or /srv.",
+        "List of `[device, mount point, type, options, dump, pass]`, below `/var`, `/mnt` or `/srv`. A device is a path, a \
+         name such as `vdb1`, `LABEL=`, `UUID=`, `PARTLABEL=` or `PARTUUID=`. ext4 (also for ext2 and ext3), vfat, \
+         iso9660, tmpfs and swap can be mounted. `pass` other than 0: ext4 is checked before.",
     ),
     take(
         "mount_default_fields",
@@ -212,43 +226,55 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
     take(
         "swap",
         |at, machine| machine.swap = storage::swap(at),
-        "A swap file: `filename`, `size`, `maxsize`.",
+        "A swap file: `filename` (a path outside of `/var` is one below it), `size` (`auto`: as much as there is memory, \
+         at most 2 GiB), `maxsize`. At most three quarters of the free state are taken.",
     ),
     take("device_aliases", storage::aliases, "Names for devices, for `disk_setup`, `fs_setup` and `mounts`."),
     take(
         "disk_setup",
         storage::disk_setup,
-        "Partition tables by device: `table_type` (mbr, gpt), `layout`, `overwrite`.",
+        "Partition tables by device: `table_type` (mbr, gpt), `layout` (`true`: one partition; or a list of percentages, \
+         each with a type or without), `overwrite`. A disk that holds anything is left alone, unless `overwrite: true`, \
+         which counts once per instance.",
     ),
     take(
         "fs_setup",
         storage::fs_setup,
-        "File systems: `device`, `filesystem`, `label`, `partition`, `overwrite`, `replace_fs`.",
+        "File systems: `device`, `filesystem` (ext4, of at least 160 MiB, or swap), `label`, `partition` (`none`, a number, \
+         `auto`, `any`), `overwrite`, `replace_fs`. What a device holds is left alone, unless `overwrite: true`, which \
+         counts once per instance, or `replace_fs` names what it is.",
     ),
-    take("random_seed", once::random_seed, "`data` and its `encoding`, for the kernel's random pool."),
+    take(
+        "random_seed",
+        once::random_seed,
+        "`data` and its `encoding`: mixed into the kernel's random pool at every boot.",
+    ),
     take(
         "power_state",
         |at, machine| machine.power_state = once::power_state(at),
-        "`mode` (poweroff, reboot, halt), `delay`, `message`, `timeout`, `condition` (true or false): once per \
-         instance, when all is done.",
+        "`mode` (poweroff, reboot, halt), `delay` (`now` or minutes), `message`, `timeout` (seconds that services may \
+         take to start, default 30), `condition` (true or false): once per instance, when the services have started.",
     ),
     take(
         "phone_home",
         |at, machine| machine.phone_home = once::phone_home(at),
-        "`url`, `post` and `tries`: once per instance.",
+        "`url` (`$INSTANCE_ID` is replaced), `post` (`all`, or fields) and `tries` (default 10, 3 s between them): the \
+         fields are posted as a form, once per instance, when the services have started.",
     ),
     take(
         "final_message",
         |at, machine| machine.final_message = at.text().map(str::to_owned),
-        "Last line of a boot on the console. `$UPTIME`, `$TIMESTAMP`, `$DATASOURCE` and `$VERSION` are replaced.",
+        "Said on the console at every boot when the services have started. `$UPTIME`, `$TIMESTAMP`, `$DATASOURCE` and \
+         `$VERSION` are replaced.",
     ),
     take("vendor_data", vendor_data, "`enabled: false`: the datasource's vendor-data does not count."),
     take(
         "bootcmd",
         |at, machine| commands(at, &mut machine.commands.boot),
-        "Needs `holdfast.compat.run_in`.",
+        "List of commands (a list of words, or a text for `sh -c`) that run at every boot, before those of `runcmd`, in \
+         the image of `holdfast.compat.run_in`. Without that they are not applicable.",
     ),
-    take("runcmd", |at, machine| commands(at, &mut machine.commands.run), "Needs `holdfast.compat.run_in`."),
+    take("runcmd", |at, machine| commands(at, &mut machine.commands.run), "The same, once per instance."),
     take("disable_root", disable_root, "`true` is so anyway."),
     take(
         "holdfast",
@@ -272,25 +298,28 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
     take(
         "network",
         |at, holdfast| holdfast.network = netconfig::read(at),
-        "Network configuration, version 1 or 2.",
+        "Network configuration, version 1 or 2: see `network.md`. It counts before the platform's.",
     ),
     take(
         "compat",
         |at, holdfast| {
-            let table = [take("run_in", |at, run_in: &mut Option<_>| *run_in = at.located_text(), "")];
+            let table =
+                [take("run_in", |at, run_in: &mut Option<_>| *run_in = at.located_text(), "An image.")];
             at.section("'holdfast.compat'", &table, &mut holdfast.run_in);
         },
-        "`run_in: IMAGE`: `bootcmd` and `runcmd` run in a container of that image.",
+        "`run_in: IMAGE`: `bootcmd` and `runcmd` run in a container of that image, which must have `sh`: a service called \
+         `commands`, privileged, with the node's network and processes; the node's files are in `/proc/1/root`. A \
+         command that fails is said, and the others run.",
     ),
     take(
         "sysctl",
         |at, holdfast| holdfast.sysctl = sysctl(at),
-        "Kernel parameters: a map of names to values.",
+        "Kernel parameters: a map of names, as in `net.core.somaxconn`, to values.",
     ),
     take(
         "modules",
         |at, holdfast| holdfast.modules = at.texts().unwrap_or_default(),
-        "List of kernel modules to load.",
+        "List of kernel modules to load, of those that the release has.",
     ),
 ];
 
@@ -385,7 +414,11 @@ fn vendor_data(at: &At<'_>, machine: &mut Machine) {
         return;
     }
     let table = [
-        take("enabled", |at, enabled: &mut Option<bool>| *enabled = at.truth(), ""),
+        take(
+            "enabled",
+            |at, enabled: &mut Option<bool>| *enabled = at.truth(),
+            "`false`: vendor-data does not count.",
+        ),
         Key { name: "prefix", use_: Use::NotApplicable, doc: "vendor-data runs no scripts here" },
         Key { name: "disabled_handlers", use_: Use::Quiet, doc: "" },
     ];

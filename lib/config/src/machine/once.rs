@@ -62,12 +62,20 @@ pub(super) fn power_state(at: &At<'_>) -> Option<PowerState> {
                 ];
                 draft.mode = at.word(&words);
             },
-            "",
+            "What becomes of the machine. Required.",
         ),
-        take("delay", |at, draft| draft.delay = delay(at).unwrap_or_default(), ""),
-        take("message", |at, draft| draft.message = at.text().map(str::to_owned), ""),
-        take("timeout", |at, draft| draft.timeout_s = number(at), ""),
-        take("condition", condition, ""),
+        take(
+            "delay",
+            |at, draft| draft.delay = delay(at).unwrap_or_default(),
+            "`now` (default), or minutes: `+5`.",
+        ),
+        take("message", |at, draft| draft.message = at.text().map(str::to_owned), "Said on the console."),
+        take(
+            "timeout",
+            |at, draft| draft.timeout_s = number(at),
+            "Seconds that the rest of the boot may take. Default 30.",
+        ),
+        take("condition", condition, "`true` (default) or `false`; a command is an error."),
     ];
     let mut draft = PowerDraft::default();
     at.section("'power_state'", &table, &mut draft);
@@ -140,9 +148,21 @@ const FIELDS: [&str; 7] =
 
 pub(super) fn phone_home(at: &At<'_>) -> Option<PhoneHome> {
     let table: [Key<PhoneHome>; 3] = [
-        take("url", |at, home: &mut PhoneHome| home.url = url(at).unwrap_or_default(), ""),
-        take("post", |at, home| home.post = post(at), ""),
-        take("tries", |at, home| home.tries = number(at).unwrap_or(10).max(1), ""),
+        take(
+            "url",
+            |at, home: &mut PhoneHome| home.url = url(at).unwrap_or_default(),
+            "`http://` or `https://`; `$INSTANCE_ID` and `{{ v1.instance_id }}` are replaced. Required.",
+        ),
+        take(
+            "post",
+            |at, home| home.post = post(at),
+            "`all` (default), or a list of `pub_key_rsa`, `pub_key_ecdsa`, `pub_key_ed25519`, `instance_id`, `hostname`, `fqdn`.",
+        ),
+        take(
+            "tries",
+            |at, home| home.tries = number(at).unwrap_or(10).max(1),
+            "How often it is tried. Default 10.",
+        ),
     ];
     let mut home = PhoneHome { url: String::new(), post: Post::All, tries: 10 };
     at.section("'phone_home'", &table, &mut home);
@@ -203,9 +223,13 @@ pub(super) fn random_seed(at: &At<'_>, machine: &mut Machine) {
                 seed.data = at.text().unwrap_or_default().as_bytes().to_vec();
                 seed.is_binary = at.scalar().is_some_and(|scalar| scalar.kind == Kind::Binary);
             },
-            "",
+            "The bytes.",
         ),
-        take("encoding", |at, seed| seed.encoding = encoding(at).unwrap_or_default(), ""),
+        take(
+            "encoding",
+            |at, seed| seed.encoding = encoding(at).unwrap_or_default(),
+            "`b64`, `gzip`, `gz+b64` and their other spellings.",
+        ),
         Key { name: "file", use_: Use::Quiet, doc: "" },
         Key { name: "command", use_: Use::NotApplicable, doc: "there is no shell; 'data' is used" },
         Key { name: "command_required", use_: Use::Quiet, doc: "" },

@@ -170,13 +170,13 @@ pub(super) fn swap(at: &At<'_>) -> Option<Swap> {
         max_size: Option<u64>,
     }
     let table: [Key<Draft>; 3] = [
-        take("filename", |at, draft: &mut Draft| draft.filename = path(at), ""),
+        take("filename", |at, draft: &mut Draft| draft.filename = path(at).ok(), "Where: a path. Required."),
         take(
             "size",
             |at, draft| draft.size = if at.node.text() == Some("auto") { None } else { size(at) },
-            "",
+            "Bytes, or a number with K, M or G, or `auto`.",
         ),
-        take("maxsize", |at, draft| draft.max_size = size(at), ""),
+        take("maxsize", |at, draft| draft.max_size = size(at), "The most, with `size: auto`."),
     ];
     let mut draft = Draft::default();
     at.section("'swap'", &table, &mut draft);
@@ -212,10 +212,18 @@ pub(super) fn disk_setup(at: &At<'_>, machine: &mut Machine) {
             |at, disk: &mut DiskSetup| {
                 disk.gpt = at.word(&[("gpt", true), ("mbr", false)]).unwrap_or_default()
             },
-            "",
+            "`mbr` (default) or `gpt`.",
         ),
-        take("layout", |at, disk| disk.layout = layout(at).unwrap_or_default(), ""),
-        take("overwrite", |at, disk| disk.overwrite = at.truth().unwrap_or_default(), ""),
+        take(
+            "layout",
+            |at, disk| disk.layout = layout(at).unwrap_or_default(),
+            "`true`: one partition; a list of percentages, each alone or with a type: several; `false`: none.",
+        ),
+        take(
+            "overwrite",
+            |at, disk| disk.overwrite = at.truth().unwrap_or_default(),
+            "`true`: what is there is replaced. Default `false`.",
+        ),
     ];
     for (device, _, at) in at.map().into_iter().flatten() {
         let device = device.to_owned();
@@ -248,7 +256,11 @@ fn layout(at: &At<'_>) -> Option<Layout> {
 pub(super) fn fs_setup(at: &At<'_>, machine: &mut Machine) {
     let command = "there is no shell: 'filesystem' and 'label' say what is made";
     let table: [Key<FsSetup>; 9] = [
-        take("device", |at, fs: &mut FsSetup| fs.device = at.text().unwrap_or_default().to_owned(), ""),
+        take(
+            "device",
+            |at, fs: &mut FsSetup| fs.device = at.text().unwrap_or_default().to_owned(),
+            "A path below /dev, a name of `device_aliases`, `LABEL=` or `UUID=`. Required.",
+        ),
         take(
             "filesystem",
             |at, fs| {
@@ -258,12 +270,20 @@ pub(super) fn fs_setup(at: &At<'_>, machine: &mut Machine) {
                 }
                 text.clone_into(&mut fs.filesystem);
             },
-            "",
+            "`ext4` or `swap`. Required.",
         ),
-        take("label", |at, fs| fs.label = at.text().map(str::to_owned), ""),
-        take("partition", partition, ""),
-        take("overwrite", |at, fs| fs.overwrite = at.truth().unwrap_or_default(), ""),
-        take("replace_fs", |at, fs| fs.replace = at.text().map(str::to_owned), ""),
+        take("label", |at, fs| fs.label = at.text().map(str::to_owned), "Label of the file system."),
+        take("partition", partition, "`auto`, `any`, `none` or the number of the partition."),
+        take(
+            "overwrite",
+            |at, fs| fs.overwrite = at.truth().unwrap_or_default(),
+            "`true`: what is there is replaced. Default `false`.",
+        ),
+        take(
+            "replace_fs",
+            |at, fs| fs.replace = at.text().map(str::to_owned),
+            "A file system of this kind is replaced.",
+        ),
         Key {
             name: "cmd",
             use_: Use::Read(|at, _| at.error("'cmd' is a shell command, which a node cannot run")),

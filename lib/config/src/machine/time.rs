@@ -32,9 +32,13 @@ pub(super) fn timezone(at: &At<'_>) -> Option<String> {
 pub(super) fn ntp(at: &At<'_>) -> Ntp {
     let not_served = "the node takes the time, it does not serve it";
     let table: [Key<Ntp>; 7] = [
-        take("enabled", |at, ntp: &mut Ntp| ntp.enabled = at.truth().unwrap_or(true), ""),
-        take("servers", |at, ntp| ntp.servers = hosts(at), ""),
-        take("pools", |at, ntp| ntp.pools = hosts(at), ""),
+        take(
+            "enabled",
+            |at, ntp: &mut Ntp| ntp.enabled = at.truth().unwrap_or(true),
+            "`false`: the time is taken from nowhere.",
+        ),
+        take("servers", |at, ntp| ntp.servers = hosts(at), "Single servers, by name or address."),
+        take("pools", |at, ntp| ntp.pools = hosts(at), "Names that stand for several servers."),
         Key { name: "ntp_client", use_: Use::NotApplicable, doc: "the node has its own client" },
         Key { name: "config", use_: Use::NotApplicable, doc: "give 'servers' and 'pools'" },
         Key { name: "peers", use_: Use::NotApplicable, doc: not_served },

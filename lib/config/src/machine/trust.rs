@@ -20,9 +20,9 @@ pub struct CaCerts {
 pub(super) fn ca_certs(at: &At<'_>) -> CaCerts {
     let defaults = |at: &At<'_>, certs: &mut CaCerts| certs.remove_defaults = at.truth().unwrap_or_default();
     let table: [Key<CaCerts>; 3] = [
-        take("trusted", trusted, ""),
-        take("remove_defaults", defaults, ""),
-        take("remove-defaults", defaults, ""),
+        take("trusted", trusted, "Certificates in PEM."),
+        take("remove_defaults", defaults, "`true`: the system's own are not trusted."),
+        take("remove-defaults", defaults, "Old spelling."),
     ];
     let mut certs = CaCerts::default();
     at.section("'ca_certs'", &table, &mut certs);

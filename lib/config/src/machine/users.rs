@@ -51,14 +51,20 @@ fn without_keys(at: &At<'_>, name: &str) {
 }
 
 fn user(at: &At<'_>, key: Option<&str>, machine: &mut Machine) {
+    let names = || ACCOUNT.split_whitespace().chain(["name", "default", "ssh_authorized_keys"]);
+    let old_spellings: Vec<String> = names().map(|name| name.replace('_', "-")).collect();
+    at.knows(names().chain(old_spellings.iter().map(String::as_str)));
     let named = at.get("name").and_then(|name| name.text().map(|text| (text, name)));
     let name = named.as_ref().map(|(name, _)| *name).or(key);
-    if let Some((name, at)) = &named
-        && (name.is_empty()
+    let place = named.as_ref().map_or(at, |(_, at)| at);
+    // It becomes the name of a file.
+    if name.is_some_and(|name| {
+        name.is_empty()
             || name.len() > 32
-            || name.chars().any(|c| !(c.is_ascii_alphanumeric() || "._-$".contains(c))))
-    {
-        at.error("not a user name");
+            || name.starts_with(['.', '-'])
+            || name.chars().any(|c| !(c.is_ascii_alphanumeric() || "._-$".contains(c)))
+    }) {
+        place.error("not a user name");
     }
     if name.is_none() && at.get("snapuser").is_none() {
         at.error("a user has no 'name'");

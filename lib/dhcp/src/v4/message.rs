@@ -7,25 +7,36 @@ use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use serde::{Deserialize, Serialize};
 
-use super::is_usable;
+use crate::domain;
 
 /// Leases are at least this long, however short the server says, so that renewing does not become all we do.
 const SHORTEST: Duration = Duration::from_secs(30);
 
 /// What a server has given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Lease {
-    pub(super) address: Ipv4Addr,
-    pub(super) prefix: u8,
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The length of its network's prefix.
+    pub prefix: u8,
     /// Who gave it.
-    pub(super) server: Ipv4Addr,
+    pub server: Ipv4Addr,
     /// Networks (address, prefix length) and the router to each; 0.0.0.0 is the link itself.
-    pub(super) routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
-    pub(super) name_servers: Vec<Ipv4Addr>,
-    pub(super) search: Vec<String>,
-    pub(super) mtu: Option<u16>,
+    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// Name servers.
+    pub name_servers: Vec<Ipv4Addr>,
+    /// Domains to search names in.
+    pub search: Vec<String>,
+    /// The domain that the client is in.
+    pub domain: Option<String>,
+    /// The client's name.
+    pub host_name: Option<String>,
+    /// Time servers.
+    pub ntp_servers: Vec<Ipv4Addr>,
+    /// Largest packet in bytes.
+    pub mtu: Option<u16>,
     /// After how long to renew it, to ask any server, to give it up.
-    pub(super) times: [Duration; 3],
+    pub times: [Duration; 3],
 }
 
 /// What is asked for.
@@ -35,12 +46,14 @@ pub(super) enum Question {
     Discover,
     /// May I have this one?
     Request { address: Ipv4Addr, server: Ipv4Addr },
+    /// May I have the one that I had before I was restarted?
+    Reboot { address: Ipv4Addr },
     /// May I keep it? Without naming a server, which makes it right for renewing and for rebinding.
     Renew { address: Ipv4Addr },
 }
 
 /// The bytes of a message from the station `hardware` with the transaction id `id`.
-pub(super) fn message(question: Question, hardware: [u8; 6], id: u32) -> Vec<u8> {
+pub(super) fn message(question: Question, hardware: [u8; 6], id: u32, host_name: Option<&str>) -> Vec<u8> {
     let mut message = Message::default();
     message.set_xid(id).set_chaddr(&hardware);
     let options = message.opts_mut();
@@ -54,9 +67,14 @@ pub(super) fn message(question: Question, hardware: [u8; 6], id: u32) -> Vec<u8>
         OptionCode::DomainName,
         OptionCode::DomainSearch,
         OptionCode::InterfaceMtu,
+        OptionCode::Hostname,
+        OptionCode::NtpServers,
         OptionCode::Renewal,
         OptionCode::Rebinding,
     ]));
+    if let Some(name) = host_name {
+        options.insert(DhcpOption::Hostname(name.to_owned()));
+    }
     let kind =
         if matches!(question, Question::Discover) { MessageType::Discover } else { MessageType::Request };
     options.insert(DhcpOption::MessageType(kind));
@@ -65,6 +83,10 @@ pub(super) fn message(question: Question, hardware: [u8; 6], id: u32) -> Vec<u8>
         Question::Request { address, server } => {
             options.insert(DhcpOption::RequestedIpAddress(address));
             options.insert(DhcpOption::ServerIdentifier(server));
+            message.set_flags(Flags::default().set_broadcast());
+        }
+        Question::Reboot { address } => {
+            options.insert(DhcpOption::RequestedIpAddress(address));
             message.set_flags(Flags::default().set_broadcast());
         }
         Question::Renew { address } => drop(message.set_ciaddr(address)),
@@ -79,7 +101,7 @@ pub(super) fn message(question: Question, hardware: [u8; 6], id: u32) -> Vec<u8>
 pub(super) enum Reply {
     Offer(Box<Lease>),
     Ack(Box<Lease>),
-    Nak,
+    Nak { server: Option<Ipv4Addr> },
 }
 
 /// An answer to the message with this station and transaction id; `None` for what is not one.
@@ -91,20 +113,27 @@ pub(super) fn reply(bytes: &[u8], hardware: [u8; 6], id: u32) -> Option<Reply> {
     match message.opts().msg_type()? {
         MessageType::Offer => lease(&message).map(Box::new).map(Reply::Offer),
         MessageType::Ack => lease(&message).map(Box::new).map(Reply::Ack),
-        MessageType::Nak => Some(Reply::Nak),
+        MessageType::Nak => Some(Reply::Nak { server: server(&message) }),
+        _ => None,
+    }
+}
+
+fn server(message: &Message) -> Option<Ipv4Addr> {
+    match message.opts().get(OptionCode::ServerIdentifier) {
+        Some(DhcpOption::ServerIdentifier(server)) => Some(*server),
         _ => None,
     }
 }
 
 fn lease(message: &Message) -> Option<Lease> {
     let address = message.yiaddr();
+    let server = server(message)?;
     let option = |code| message.opts().get(code);
     let addresses = |code| match option(code) {
-        Some(DhcpOption::Router(list) | DhcpOption::DomainNameServer(list)) => list.clone(),
+        Some(
+            DhcpOption::Router(list) | DhcpOption::DomainNameServer(list) | DhcpOption::NtpServers(list),
+        ) => list.iter().copied().filter(|address| is_usable(*address)).collect(),
         _ => Vec::new(),
-    };
-    let Some(DhcpOption::ServerIdentifier(server)) = option(OptionCode::ServerIdentifier) else {
-        return None;
     };
     let prefix = match option(OptionCode::SubnetMask) {
         Some(DhcpOption::SubnetMask(mask)) => u8::try_from(mask.to_bits().leading_ones()).unwrap_or(32),
@@ -121,13 +150,20 @@ fn lease(message: &Message) -> Option<Lease> {
             .map(|router| (Ipv4Addr::UNSPECIFIED, 0, router))
             .collect(),
     };
-    let mut search = match option(OptionCode::DomainSearch) {
-        Some(DhcpOption::DomainSearch(names)) => names.iter().map(ToString::to_string).collect(),
-        _ => Vec::new(),
+    let own_domain = match option(OptionCode::DomainName) {
+        Some(DhcpOption::DomainName(name)) => domain(name),
+        _ => None,
     };
-    if let (true, Some(DhcpOption::DomainName(name))) = (search.is_empty(), option(OptionCode::DomainName)) {
-        search.push(name.clone());
-    }
+    let search = match option(OptionCode::DomainSearch) {
+        Some(DhcpOption::DomainSearch(names)) => {
+            names.iter().filter_map(|name| domain(&name.to_string())).collect()
+        }
+        _ => own_domain.iter().cloned().collect(),
+    };
+    let host_name = match option(OptionCode::Hostname) {
+        Some(DhcpOption::Hostname(name)) => domain(name),
+        _ => None,
+    };
     let mtu = match option(OptionCode::InterfaceMtu) {
         // RFC 791: every IPv4 link carries 576 bytes; with 68, the least it must carry at all, nothing works.
         Some(DhcpOption::InterfaceMtu(mtu)) if *mtu >= 576 => Some(*mtu),
@@ -136,13 +172,13 @@ fn lease(message: &Message) -> Option<Lease> {
     is_usable(address).then(|| Lease {
         address,
         prefix,
-        server: *server,
+        server,
         routes,
-        name_servers: addresses(OptionCode::DomainNameServer)
-            .into_iter()
-            .filter(|a| !a.is_unspecified())
-            .collect(),
-        search: search.iter().filter_map(|name| domain(name)).collect(),
+        name_servers: addresses(OptionCode::DomainNameServer),
+        search,
+        domain: own_domain,
+        host_name,
+        ntp_servers: addresses(OptionCode::NtpServers),
         mtu,
         times: times(message),
     })
@@ -162,23 +198,10 @@ fn times(message: &Message) -> [Duration; 3] {
     [renew, rebind, end]
 }
 
-/// A domain as a network gives it, when it is one: it goes into a file with a line format.
-fn domain(name: &str) -> Option<String> {
-    let name = name.trim_end_matches(['.', '\0']);
-    let valid = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    (valid && !name.is_empty() && name.len() <= 253).then(|| name.to_owned())
-}
-
-impl Lease {
-    /// The content of `/etc/resolv.conf`.
-    pub(super) fn resolv_conf(&self) -> String {
-        let search = if self.search.is_empty() {
-            String::new()
-        } else {
-            format!("search {}\n", self.search.join(" "))
-        };
-        self.name_servers.iter().fold(search, |text, server| text + &format!("nameserver {server}\n"))
-    }
+/// Addresses that a lease may name.
+fn is_usable(address: Ipv4Addr) -> bool {
+    let broadcast = address.is_broadcast() || address.is_multicast();
+    !(address.is_unspecified() || address.is_loopback() || broadcast)
 }
 
 #[cfg(test)]
@@ -212,13 +235,19 @@ mod tests {
         let lease = lease_with(vec![
             DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
             DhcpOption::Router(vec![SERVER]),
-            DhcpOption::DomainNameServer(vec![Ipv4Addr::new(10, 0, 2, 3)]),
+            DhcpOption::DomainNameServer(vec![Ipv4Addr::UNSPECIFIED, SERVER]),
+            DhcpOption::NtpServers(vec![SERVER]),
+            DhcpOption::Hostname("harbour".to_owned()),
             DhcpOption::DomainName("example.com".to_owned()),
             DhcpOption::AddressLeaseTime(86_400),
         ]);
         assert_eq!((lease.address, lease.prefix, lease.server), (Ipv4Addr::new(10, 0, 2, 15), 24, SERVER));
         assert_eq!(lease.routes, [(Ipv4Addr::UNSPECIFIED, 0, SERVER)]);
-        assert_eq!(lease.resolv_conf(), "search example.com\nnameserver 10.0.2.3\n");
+        assert_eq!((lease.search, lease.name_servers), (vec!["example.com".to_owned()], vec![SERVER]));
+        assert_eq!(
+            (lease.host_name.as_deref(), lease.ntp_servers.as_slice()),
+            (Some("harbour"), [SERVER].as_slice())
+        );
         assert_eq!(lease.times.map(|time| time.as_secs()), [43_200, 75_600, 86_400]);
     }
 
@@ -244,7 +273,10 @@ mod tests {
         assert_eq!(reply(&offer, HARDWARE, 8), None, "another transaction");
         assert_eq!(reply(&offer, [9; 6], 7), None, "another station");
         assert_eq!(reply(&from_server(MessageType::Offer, vec![]), HARDWARE, 7), None, "no server");
-        assert_eq!(reply(&from_server(MessageType::Nak, server()), HARDWARE, 7), Some(Reply::Nak));
+        assert_eq!(
+            reply(&from_server(MessageType::Nak, server()), HARDWARE, 7),
+            Some(Reply::Nak { server: Some(SERVER) })
+        );
         for length in 0..offer.len() {
             reply(&offer[..length], HARDWARE, 7);
         }
@@ -254,12 +286,17 @@ mod tests {
     fn questions_name_what_the_protocol_wants() {
         let decode = |bytes: &[u8]| Message::decode(&mut Decoder::new(bytes)).unwrap();
         let address = Ipv4Addr::new(10, 0, 2, 15);
-        let request = decode(&message(Question::Request { address, server: SERVER }, HARDWARE, 7));
+        let request = decode(&message(Question::Request { address, server: SERVER }, HARDWARE, 7, None));
         assert_eq!(request.ciaddr(), Ipv4Addr::UNSPECIFIED);
         assert!(request.opts().get(OptionCode::ServerIdentifier).is_some());
-        let renew = decode(&message(Question::Renew { address }, HARDWARE, 7));
+        let renew = decode(&message(Question::Renew { address }, HARDWARE, 7, Some("harbour")));
         assert_eq!(renew.ciaddr(), address);
         assert!(renew.opts().get(OptionCode::ServerIdentifier).is_none(), "RFC 2131, section 4.3.6");
         assert!(renew.opts().get(OptionCode::RequestedIpAddress).is_none());
+        assert_eq!(renew.opts().get(OptionCode::Hostname), Some(&DhcpOption::Hostname("harbour".to_owned())));
+        let reboot = decode(&message(Question::Reboot { address }, HARDWARE, 7, None));
+        assert_eq!(reboot.ciaddr(), Ipv4Addr::UNSPECIFIED, "RFC 2131, section 4.3.2");
+        assert!(reboot.opts().get(OptionCode::ServerIdentifier).is_none());
+        assert!(reboot.opts().get(OptionCode::RequestedIpAddress).is_some());
     }
 }

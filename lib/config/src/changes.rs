@@ -1,0 +1,191 @@
+//! What becomes of a node's services when one configuration takes the place of another, and which keys are the reason.
+//!
+//! Only names of keys are told, never values: they may be secret. An image is compared by its name; whether a tag has
+//! moved only a node can know.
+
+use std::collections::BTreeSet;
+
+use plan::ServiceName;
+use serde::Serialize;
+use serde_json::Value as Json;
+use userdata::Node;
+
+use crate::compose::Service;
+use crate::{Config, MetaData, machine};
+
+/// Keys of a service that the supervisor uses and the container does not see: it keeps running when they change.
+pub const WITHOUT_RESTART: [&str; 4] = ["attach", "depends_on", "restart", "stop_grace_period"];
+
+/// Sections that hold named things.
+const SECTIONS: [&str; 5] = ["configs", "holdfast", "networks", "secrets", "volumes"];
+
+/// The difference between two configurations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Every service of both, by name.
+    pub services: Vec<Change>,
+    /// What else changed: keys of the machine, and named things of the other sections (`volumes.data`).
+    pub node: Vec<String>,
+}
+
+/// What becomes of one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub name: ServiceName,
+    /// What is done.
+    pub action: Action,
+    /// The keys that changed.
+    pub keys: Vec<String>,
+}
+
+/// What is done with a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is new.
+    Start,
+    /// It is no longer there.
+    Stop,
+    /// Its container is replaced.
+    Restart,
+    /// It keeps running, with another restart policy, order or time to stop.
+    Adjust,
+    /// Nothing.
+    Keep,
+}
+
+impl From<plan::Change> for Action {
+    fn from(change: plan::Change) -> Self {
+        match change {
+            plan::Change::Start => Self::Start,
+            plan::Change::Stop => Self::Stop,
+            plan::Change::Restart => Self::Restart,
+            plan::Change::Adjust => Self::Adjust,
+        }
+    }
+}
+
+impl Changes {
+    /// Compares configurations, each with the datasource's meta-data.
+    pub fn between((old, old_meta): (&Config, &MetaData), (new, new_meta): (&Config, &MetaData)) -> Self {
+        let name =
+            |config: &Config, meta: &MetaData| config.machine.hostname.kernel(meta.local_fqdn.as_deref());
+        let renamed = name(old, old_meta) != name(new, new_meta);
+        let (before, after) = (&old.project.services, &new.project.services);
+        let names: BTreeSet<&ServiceName> = before.keys().chain(after.keys()).collect();
+        let change = |name: &ServiceName| {
+            let (action, keys) = match (before.get(name), after.get(name)) {
+                (Some(old), Some(new)) => compare(old, new, renamed),
+                (None, _) => (Action::Start, Vec::new()),
+                (_, None) => (Action::Stop, Vec::new()),
+            };
+            Change { name: name.clone(), action, keys }
+        };
+        Self { services: names.into_iter().map(change).collect(), node: node(&old.merged, &new.merged) }
+    }
+}
+
+fn compare(old: &Service, new: &Service, renamed: bool) -> (Action, Vec<String>) {
+    let names: BTreeSet<&String> = old.normal.keys().chain(new.normal.keys()).collect();
+    let changed = names.into_iter().filter(|key| old.normal.get(*key) != new.normal.get(*key));
+    let mut keys: Vec<String> = changed.cloned().collect();
+    // A container on the node's network has the node's name.
+    if renamed && new.network_mode.as_ref().is_some_and(|mode| mode.value == "host") {
+        keys.push("(the node's) hostname".to_owned());
+    }
+    let action = if keys.is_empty() {
+        Action::Keep
+    } else if keys.iter().all(|key| WITHOUT_RESTART.contains(&key.as_str())) {
+        Action::Adjust
+    } else {
+        Action::Restart
+    };
+    (action, keys)
+}
+
+/// The keys beside the services that changed, of those that mean something to a node.
+fn node(old: &Node, new: &Node) -> Vec<String> {
+    let native = machine::NATIVE.iter().map(|key| key.name).filter(|name| !SECTIONS.contains(name));
+    let mut changed: Vec<String> =
+        native.filter(|name| plain(old.get(name)) != plain(new.get(name))).map(str::to_owned).collect();
+    for section in SECTIONS {
+        let (old, new) = (plain(old.get(section)), plain(new.get(section)));
+        let keys = |json: &Json| json.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+        let names: BTreeSet<String> = [keys(&old), keys(&new)].into_iter().flatten().flatten().collect();
+        let names = names.into_iter().filter(|name| old.get(name) != new.get(name));
+        changed.extend(names.map(|name| format!("{section}.{name}")));
+    }
+    changed
+}
+
+/// Without places. Nothing and no key are the same.
+fn plain(node: Option<&Node>) -> Json {
+    node.and_then(|node| serde_json::to_value(node).ok()).unwrap_or(Json::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Input, Judge, judge};
+
+    fn config(text: &str) -> Config {
+        let outcome = judge(&Input::user_data("f", text.as_bytes()), Judge::Vocabulary);
+        outcome.config.unwrap_or_else(|| panic!("{:#?}", outcome.problems))
+    }
+
+    fn changes(old: &str, new: &str) -> (Vec<String>, Vec<String>) {
+        let head = "#cloud-config\n";
+        let changes = Changes::between(
+            (&config(&format!("{head}{old}")), &MetaData::default()),
+            (&config(&format!("{head}{new}")), &MetaData::default()),
+        );
+        let spelled = changes.services.iter().map(|change| {
+            let spelled = format!("{} {:?} {}", change.name, change.action, change.keys.join(","));
+            spelled.trim_end().to_owned()
+        });
+        (spelled.collect(), changes.node)
+    }
+
+    #[test]
+    fn each_service_says_what_becomes_of_it_and_why() {
+        let old = "services:\n  a: {image: i, environment: {A: 1}}\n  b: {image: i, restart: always}\n  c: {image: i}\n  \
+                   d: {image: i, environment: [A=1]}\n";
+        let new = "services:\n  a: {image: j, environment: {A: 2}}\n  b: {image: i}\n  d: {image: i, environment: {A: 1}}\n  \
+                   e: {image: i}\n";
+        assert_eq!(
+            changes(old, new).0,
+            ["a Restart environment,image", "b Adjust restart", "c Stop", "d Keep", "e Start"]
+        );
+    }
+
+    #[test]
+    fn variables_and_the_node_s_name_reach_the_services() {
+        let of = |tag: &str, name: &str| {
+            format!(
+                "hostname: {name}\nholdfast: {{env: {{TAG: {tag}}}}}\nservices:\n  a: {{image: 'i:${{TAG}}', network_mode: \
+                 none}}\n  b: {{image: i, network_mode: host}}\n"
+            )
+        };
+        let (services, node) = changes(&of("a", "x"), &of("b", "x"));
+        assert_eq!(services, ["a Restart image", "b Keep"]);
+        assert_eq!(node, ["holdfast.env"]);
+        let (services, node) = changes(&of("a", "x"), &of("a", "y"));
+        assert_eq!(services, ["a Keep", "b Restart (the node's) hostname"]);
+        assert_eq!(node, ["hostname"]);
+    }
+
+    #[test]
+    fn order_comments_and_keys_of_others_change_nothing() {
+        let old =
+            "hostname: a\npackages: [x]\nservices: {a: {image: i}}\nvolumes: {v: , w: {driver: local}}\n";
+        let new =
+            "# Hello\nvolumes: {w: }\nx-mine: 1\nservices: {a: {image: 'i'}}\npackages: [y]\nhostname: 'a'\n";
+        let node = ["volumes.v", "volumes.w"].map(str::to_owned).to_vec();
+        assert_eq!(
+            changes(old, new),
+            (vec!["a Keep".to_owned()], node),
+            "a volume without settings is one, too"
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! What a service names outside of itself: services that come first, networks, hosts, secrets and configs.
+
+use plan::{Condition, ServiceName};
+use serde_json::{Map, Value as Json, json};
+use userdata::{At, KeySpec as Key, Located, Use};
+
+use super::forms::text;
+use super::service::{Dependency, Service};
+use super::values::json as as_is;
+use crate::machine::take;
+
+/// `NAME:ADDRESS` or `NAME=ADDRESS`, or a map.
+pub(super) fn extra_hosts(at: &At<'_>, service: &mut Service) {
+    let mut hosts = Map::new();
+    if at.is_map() {
+        for (name, _, value) in at.map().into_iter().flatten() {
+            hosts.insert(name.to_owned(), as_is(value.node));
+        }
+    } else {
+        for item in at.list().into_iter().flatten() {
+            let Some(text) = item.text() else { continue };
+            match text.split_once('=').or_else(|| text.split_once(':')) {
+                Some((name, address)) if !name.is_empty() && !address.is_empty() => {
+                    hosts.insert(name.to_owned(), json!(address));
+                }
+                _ => item
+                    .error_with_hint(format!("'{text}' names no host and address"), "as in 'db:192.0.2.7'"),
+            }
+        }
+    }
+    service.put(at, Json::Object(hosts));
+}
+
+/// References to secrets or configs: names, or maps with `source`.
+pub(super) fn references(at: &At<'_>, service: &mut Service) {
+    let quiet = |name| Key { name, use_: Use::Quiet, doc: "" };
+    let table: Vec<Key<()>> = ["source", "target", "uid", "gid", "mode"].into_iter().map(quiet).collect();
+    let mut references = Vec::new();
+    for item in at.list().into_iter().flatten() {
+        if item.is_map() {
+            item.section("a reference", &table, &mut ());
+            if item.get("source").is_none() {
+                item.error("has no 'source'");
+            }
+            references.push(as_is(item.node));
+        } else if let Some(name) = item.text() {
+            references.push(json!({"source": name}));
+        }
+    }
+    service.put(at, Json::Array(references));
+}
+
+pub(super) fn network_mode(at: &At<'_>, service: &mut Service) {
+    service.network_mode = at.located_text();
+    text(at, service);
+    if let Some(mode) = &service.network_mode
+        && let Some(container) = mode.value.strip_prefix("container:")
+    {
+        at.error_with_hint(
+            format!("the container '{container}' is not one of the node's services"),
+            "name one: 'service:NAME'",
+        );
+    }
+}
+
+pub(super) fn networks(at: &At<'_>, service: &mut Service) {
+    const OPTIONS: &str = "aliases driver_opts gw_priority interface_name ipv4_address ipv6_address link_local_ips mac_address \
+         priority";
+    let table: Vec<Key<()>> =
+        OPTIONS.split_whitespace().map(|name| Key { name, use_: Use::Quiet, doc: "" }).collect();
+    let mut normal = Map::new();
+    let name = |name: &str, at: &At<'_>| Located { value: name.to_owned(), mark: at.node.mark };
+    if at.is_list() {
+        for item in at.list().into_iter().flatten() {
+            if let Some(text) = item.text() {
+                service.networks.push(name(text, &item));
+                normal.insert(text.to_owned(), Json::Null);
+            }
+        }
+    } else {
+        for (key, mark, value) in at.map().into_iter().flatten() {
+            service.networks.push(Located { value: key.to_owned(), mark });
+            if !value.is_null() {
+                value.section("a service's network", &table, &mut ());
+            }
+            normal.insert(key.to_owned(), as_is(value.node));
+        }
+    }
+    service.put(at, Json::Object(normal));
+}
+
+pub(super) fn depends_on(at: &At<'_>, service: &mut Service) {
+    let started = Dependency { condition: Condition::ServiceStarted, required: true, restart: false };
+    let mut normal = Map::new();
+    let mut add = |at: &At<'_>, name: &str, dependency: Dependency, json: Json| {
+        normal.insert(name.to_owned(), json);
+        match ServiceName::new(name) {
+            Ok(name) => drop(service.depends_on.insert(name, dependency)),
+            Err(error) => at.error(error.to_string()),
+        }
+    };
+    if at.is_list() {
+        for item in at.list().into_iter().flatten() {
+            if let Some(name) = item.text() {
+                add(&item, name, started, json!({"condition": "service_started"}));
+            }
+        }
+    } else {
+        for (name, _, value) in at.map().into_iter().flatten() {
+            let mut dependency = started;
+            value.section("a dependency", &DEPENDENCY, &mut dependency);
+            if value.is_map() && value.get("condition").is_none() {
+                value.error("has no 'condition'");
+            }
+            add(&value, name, dependency, as_is(value.node));
+        }
+    }
+    service.put(at, Json::Object(normal));
+}
+
+const DEPENDENCY: [Key<Dependency>; 3] = [
+    take(
+        "condition",
+        |at, dependency| {
+            let condition = at.word(&[
+                ("service_started", Condition::ServiceStarted),
+                ("service_healthy", Condition::ServiceHealthy),
+                ("service_completed_successfully", Condition::ServiceCompletedSuccessfully),
+            ]);
+            dependency.condition = condition.unwrap_or(Condition::ServiceStarted);
+        },
+        "What is waited for. Required.",
+    ),
+    take(
+        "required",
+        |at, dependency| dependency.required = at.truth().unwrap_or(true),
+        "`false`: it is started without it, too.",
+    ),
+    take(
+        "restart",
+        |at, dependency| dependency.restart = at.truth().unwrap_or_default(),
+        "`true`: it is restarted with it.",
+    ),
+];
