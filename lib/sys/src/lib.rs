@@ -8,6 +8,7 @@
 pub mod block;
 pub mod clock;
 pub mod console;
+pub mod device_filter;
 pub mod dm;
 pub mod ext4;
 pub mod fsverity;

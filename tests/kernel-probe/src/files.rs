@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 use template::Template;
 
-use crate::{Checked, Fault};
+use crate::{Checked, Fault, host};
 
 /// Where the checks keep their files: on the state.
 const FOLDER: &str = "/var/lib/kernel-probe";
@@ -32,6 +32,7 @@ fn folder(name: &str) -> Result<PathBuf, Fault> {
 pub(crate) fn play(role: &str, args: &[String]) -> Checked {
     match (role, args) {
         ("overlay", [folder]) => overlay(Path::new(folder)),
+        ("open-device", [cgroup]) => host::open_device(Path::new(cgroup)),
         ("hold-user-namespace", []) => {
             unshare(CloneFlags::CLONE_NEWUSER)?;
             say_ready()?;
@@ -115,6 +116,8 @@ pub(crate) fn idmapped_mount() -> Checked {
     holder.wait()?;
     mapped?;
     move_mount(tree.as_fd(), "", CWD, &to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    // It keeps the mount busy.
+    drop(tree);
     let owner = fs::metadata(to.join("file"))?.uid();
     unmount(&to, UnmountFlags::empty())?;
     if owner == OWNER { Ok(()) } else { Err(format!("the owner is {owner}").into()) }

@@ -1,6 +1,9 @@
 //! What processes, control groups and the machine itself are asked for.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
 
 use rustix::mount::{MountFlags, mount};
 
@@ -15,6 +18,25 @@ pub(crate) fn namespaces() -> Checked {
 pub(crate) fn seccomp() -> Checked {
     let actions = text("/proc/sys/kernel/seccomp/actions_avail")?;
     expect_words(&actions, &["kill_process", "errno", "user_notif", "log", "allow"])
+}
+
+/// What is in a cgroup that denies devices can open none, not even the null device.
+pub(crate) fn device_is_denied() -> Checked {
+    let folder = Path::new("/sys/fs/cgroup/kernel-probe");
+    fs::create_dir_all(folder)?;
+    sys::device_filter::deny_all(&File::open(folder)?)?;
+    let status = Command::new("/proc/self/exe").arg("open-device").arg(folder).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{status}").into()) }
+}
+
+/// In a process of its own: goes into the cgroup and tries to open a device.
+pub(crate) fn open_device(cgroup: &Path) -> Checked {
+    fs::write(cgroup.join("cgroup.procs"), "0")?;
+    match File::open("/dev/null") {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(format!("opening a device fails otherwise: {error}").into()),
+        Ok(_) => Err("a device was opened".into()),
+    }
 }
 
 pub(crate) fn cgroup_controllers() -> Checked {

@@ -34,6 +34,7 @@ const fn check(name: &'static str, modules: &'static [&'static str], run: fn() -
 const CHECKS: &[Check] = &[
     check("namespaces", &[], host::namespaces),
     check("seccomp", &[], host::seccomp),
+    check("device-denied", &[], host::device_is_denied),
     check("cgroup-controllers", &[], host::cgroup_controllers),
     check("pressure", &[], host::pressure),
     check("security-modules", &[], host::security_modules),
@@ -44,13 +45,14 @@ const CHECKS: &[Check] = &[
     check("power-button", &["button", "evdev"], host::power_button),
     check("tpm", &["tpm_tis", "tpm_crb"], host::tpm),
     check("file-systems", &["fuse", "isofs", "vfat", "efivarfs", "overlay"], host::file_systems),
-    check("drivers", &["virtio_console", "nvme"], host::bus_drivers),
+    check("drivers", &["virtio_console", "virtio_net", "nvme"], host::bus_drivers),
     check("erofs-from-a-file", &["erofs"], files::erofs_from_a_file),
     check("overlay-in-a-user-namespace", &["overlay"], files::overlay_in_a_user_namespace),
     check("idmapped-mount", &[], files::idmapped_mount),
-    check("fs-verity", &[], files::changed_block_is_denied),
-    check("project-quota", &["quota_v2"], files::project_quota),
-    check("dm-crypt", &["dm_crypt"], files::encryption),
+    check("fs-verity", &["loop"], files::changed_block_is_denied),
+    check("project-quota", &["loop", "quota_v2"], files::project_quota),
+    check("dm-crypt", &["loop", "dm_crypt", "xts"], files::encryption),
+    check("no-link-unasked", &[], network::none_unasked),
     check("netlink-refuses-nonsense", &[], network::refuses_nonsense),
     check("bridge", &["bridge"], network::bridge),
     check("veth", &["veth"], network::veth),
@@ -66,7 +68,7 @@ const CHECKS: &[Check] = &[
     check("conntrack", &["nf_tables", "nft_ct"], network::conntrack),
     check("reject", &["nf_tables", "nft_reject_ipv4"], network::reject),
     check("fib", &["nf_tables", "nft_fib_ipv4"], network::fib),
-    check("filter-log", &["nf_tables", "nft_log"], network::log),
+    check("filter-log", &["nf_tables", "nft_log", "nf_log_syslog"], network::log),
 ];
 
 fn main() {
