@@ -130,6 +130,11 @@ impl VmBuilder {
         self.args(&["--no-disk"])
     }
 
+    /// Disks and adapters as real machines have them (SATA, e1000e) instead of virtual ones.
+    pub fn on_hardware(self) -> Self {
+        self.args(&["--hardware"])
+    }
+
     /// No network at all.
     pub fn without_network(self) -> Self {
         self.args(&["--no-network"])

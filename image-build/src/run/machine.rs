@@ -86,10 +86,19 @@ impl FromStr for Tap {
 /// What the machine is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Platform {
-    /// A PC with PCI.
+    /// A PC with virtio devices on PCI.
     Q35,
+    /// The same with a real machine's devices: disks on SATA, Intel's network adapter.
+    Hardware,
     /// No firmware to speak of and no PCI: what Firecracker and its like offer.
     Microvm,
+}
+
+/// Of which kind a device is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Disk,
+    Link,
 }
 
 /// One machine.
@@ -123,14 +132,14 @@ impl Machine {
             Accelerator::Tcg => ["-accel", "tcg", "-cpu", "max"],
         });
         let machine = match self.platform {
-            Platform::Q35 => "q35",
+            Platform::Q35 | Platform::Hardware => "q35",
             Platform::Microvm => "microvm",
         };
         qemu.args(["-machine", machine, "-nodefaults", "-display", "none", "-vga", "none"]);
         qemu.args(["-m", &self.memory.to_string(), "-smp", &self.cpus.to_string()]);
         qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         qemu.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
-        if self.platform == Platform::Q35 {
+        if self.platform != Platform::Microvm {
             qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         }
         if let Some(time) = &self.clock {
@@ -151,7 +160,13 @@ impl Machine {
                 Boot::Uefi(_) => format!(",bootindex={number}"),
                 Boot::Kernel { .. } => String::new(),
             };
-            qemu.args(["-device", &format!("{},drive=drive{number}{order}", self.device("blk"))]);
+            let device = self.device(Kind::Disk);
+            // QEMU gives the second disk of a port to the first one's bus, and SATA has one for each.
+            let bus = match self.platform {
+                Platform::Hardware => format!(",bus=ide.{number}"),
+                Platform::Q35 | Platform::Microvm => String::new(),
+            };
+            qemu.args(["-device", &format!("{device},drive=drive{number}{bus}{order}")]);
         }
         for fields in &self.smbios {
             qemu.args(["-smbios", fields]);
@@ -161,11 +176,11 @@ impl Machine {
     }
 
     fn add_network(&self, qemu: &mut Command) {
-        let no_rom = if self.platform == Platform::Q35 { ",romfile=" } else { "" };
+        let no_rom = if self.platform == Platform::Microvm { "" } else { ",romfile=" };
         let mut link = |number: usize, backend: String, address: Option<&String>| {
             let address = address.map(|mac| format!(",mac={mac}")).unwrap_or_default();
             qemu.args(["-netdev", &backend]);
-            let device = self.device("net");
+            let device = self.device(Kind::Link);
             qemu.args(["-device", &format!("{device},netdev=net{number}{address}{no_rom}")]);
         };
         match &self.network {
@@ -184,11 +199,15 @@ impl Machine {
         }
     }
 
-    /// QEMU's name of a virtio device: on PCI, or mapped into memory.
-    fn device(&self, kind: &str) -> String {
-        match self.platform {
-            Platform::Q35 => format!("virtio-{kind}-pci"),
-            Platform::Microvm => format!("virtio-{kind}-device"),
+    /// QEMU's name of a device.
+    fn device(&self, kind: Kind) -> &'static str {
+        match (self.platform, kind) {
+            (Platform::Q35, Kind::Disk) => "virtio-blk-pci",
+            (Platform::Q35, Kind::Link) => "virtio-net-pci",
+            (Platform::Hardware, Kind::Disk) => "ide-hd",
+            (Platform::Hardware, Kind::Link) => "e1000e",
+            (Platform::Microvm, Kind::Disk) => "virtio-blk-device",
+            (Platform::Microvm, Kind::Link) => "virtio-net-device",
         }
     }
 
@@ -300,6 +319,13 @@ mod tests {
         let machine = Machine { platform: Platform::Microvm, ..machine() };
         let on_pci = |word: &String| ["-pci", "i6300esb", "romfile"].iter().any(|pci| word.contains(pci));
         assert_eq!(words(&machine).into_iter().find(on_pci), None);
+    }
+
+    #[test]
+    fn a_real_machine_has_no_virtio() {
+        let words = words(&Machine { platform: Platform::Hardware, ..machine() });
+        assert!(words.iter().any(|word| word.starts_with("ide-hd,")), "{words:?}");
+        assert_eq!(words.into_iter().find(|word| word.contains("virtio")), None);
     }
 
     #[test]

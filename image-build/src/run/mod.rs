@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Boot the uncompressed kernel on QEMU's microvm, without firmware and PCI, with the disk attached
     #[arg(long, group = "mode")]
     microvm: bool,
+    /// Give the guest a real machine's disks and adapters (SATA, e1000e) instead of virtual ones
+    #[arg(long, conflicts_with = "microvm")]
+    hardware: bool,
     /// Directory of the build
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
@@ -181,7 +184,11 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
     };
     let kernel = args.out.join("direct/vmlinuz");
     Ok(Machine {
-        platform: if args.microvm { Platform::Microvm } else { Platform::Q35 },
+        platform: match (args.microvm, args.hardware) {
+            (true, _) => Platform::Microvm,
+            (_, true) => Platform::Hardware,
+            _ => Platform::Q35,
+        },
         accelerator: accelerator::choose(args.accel, &kernel)?,
         boot,
         memory: args.memory,

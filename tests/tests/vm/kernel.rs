@@ -1,7 +1,7 @@
 //! The kernel does all that the product relies on: the gate for a new kernel, run for each of them
-//! (`HOLDFAST_TEST_KERNEL`). The watchdog's reset and the power button are part of other tests.
+//! (`HOLDFAST_TEST_KERNEL`), and what it boots on. The watchdog's reset and the power button are part of other tests.
 
-use vm_tests::{Recipe, Vm, kernel, kernel_probe};
+use vm_tests::{Build, Recipe, Vm, kernel, kernel_probe};
 
 /// What the probe checks: see `tests/kernel-probe/src/main.rs`.
 const CHECKS: &[&str] = &[
@@ -61,5 +61,25 @@ fn the_kernel_does_all_that_holdfast_relies_on() {
     if kernel() == "vm" {
         vm.never_said("kernel-probe: done, a kernel with modules");
     }
+    vm.power_off();
+}
+
+/// A service that says that it runs.
+const HELLO: &str = r#"#cloud-config
+services:
+  hello:
+    image: busybox
+    network_mode: host
+    command: [sh, -c, "echo here I am; exec sleep 100000"]
+    logging: {driver: console}
+"#;
+
+#[test]
+fn a_real_machines_devices_are_found_by_what_they_say_they_are() {
+    let mut vm = Vm::direct(Build::standard()).on_hardware().user_data(HELLO).boot();
+    // A cloud has no adapter like this one: the kernels for virtual machines have no driver for it.
+    let has_driver = matches!(kernel().as_str(), "debian" | "metal");
+    let addressed = has_driver.then_some("address e.* 10.0.2.15");
+    vm.expect_all(&addressed.into_iter().chain(["hello: here I am"]).collect::<Vec<_>>());
     vm.power_off();
 }
