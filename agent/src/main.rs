@@ -38,6 +38,12 @@ use sys::signals::{SIGHUP, SignalFd};
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    if let [verb, property] = args.as_slice()
+        && verb == source::GUESTINFO
+    {
+        return source::tell_guestinfo(property);
+    }
     let host = match Host::read() {
         Ok(host) => Arc::new(host),
         Err(error) => {

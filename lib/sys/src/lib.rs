@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "this crate is where the workspace keeps it")]
 
+pub mod backdoor;
 pub mod block;
 pub mod clock;
 pub mod console;
