@@ -19,7 +19,7 @@ mod server;
 mod time_server;
 mod vm;
 
-pub use build::{Build, Recipe, binary, faulty_init, project};
+pub use build::{Build, Recipe, binary, faulty_init, kernel, kernel_probe, project};
 pub use disk::{Disk, iso};
 pub use lan::{BRIDGE, Lan, Process};
 pub use server::{Request, Response, Server};
