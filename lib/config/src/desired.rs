@@ -25,6 +25,8 @@ pub struct Desired {
 pub struct Service {
     /// The image's reference as it is written.
     pub image: Located<String>,
+    /// When the image is pulled.
+    pub pull_policy: PullPolicy,
     /// Arguments; empty: none, also not the image's.
     pub command: Option<Vec<String>>,
     /// What is run; empty: nothing, also not the image's.
@@ -49,6 +51,18 @@ pub struct Service {
     pub stop_grace_period: Duration,
     /// Where its output goes.
     pub logging: Logging,
+}
+
+/// Compose's `pull_policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// When it is not on the node.
+    #[default]
+    Missing,
+    /// For every new generation: a tag may have moved.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// Compose's `network_mode`, as far as we have it.

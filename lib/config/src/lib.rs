@@ -23,10 +23,10 @@ mod words;
 
 pub use changes::{Action, Change, Changes, WITHOUT_RESTART};
 pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
-pub use desired::{Desired, Logging, Network, Service};
+pub use desired::{Desired, Logging, Network, PullPolicy, Service};
 pub use machine::{
-    CaCerts, Commands, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname, Layout,
-    Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, ResolvConf, Swap,
+    CaCerts, Commands, Credentials, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname,
+    Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Registry, ResolvConf, Swap,
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};

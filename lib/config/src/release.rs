@@ -51,10 +51,11 @@ pub(crate) const MACHINE: &[&str] = &[
     "vendor_data",
 ];
 /// Keys of the section `holdfast`.
-pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules"];
+pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules", "registry"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",
+    "pull_policy",
     "command",
     "entrypoint",
     "environment",
@@ -221,6 +222,7 @@ impl Release {
         let (image, network) = (service.image.clone()?, network?);
         whole.then(|| Service {
             image,
+            pull_policy: service.pull_policy,
             command: words(&service.command),
             entrypoint: words(&service.entrypoint),
             environment: service.environment.clone(),

@@ -7,6 +7,7 @@ mod config;
 mod corruption;
 mod datasources;
 mod generations;
+mod images;
 mod kill;
 mod many;
 mod metadata;

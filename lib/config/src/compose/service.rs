@@ -16,6 +16,7 @@ use super::process::{command_line, env_file, image, restart, user};
 use super::relations::{depends_on, extra_hosts, network_mode, networks, references};
 use super::values::environment;
 use super::volumes::{Volume, container_path, volumes};
+use crate::desired::PullPolicy;
 use crate::machine::take;
 
 /// A service as it is given.
@@ -23,6 +24,8 @@ use crate::machine::take;
 pub struct Service {
     /// The image's reference.
     pub image: Option<Located<String>>,
+    /// When it is pulled.
+    pub pull_policy: PullPolicy,
     /// Arguments.
     pub command: Option<CommandLine>,
     /// What is run.
@@ -96,7 +99,8 @@ pub(crate) const READ: [Key<Service>; 56] = [
     take(
         "image",
         image,
-        "The image, found among those baked into the node. `nginx` means `docker.io/library/nginx:latest`. Required.",
+        "The image, found among those on the node, else pulled from its registry: see `images.md`. `nginx` means \
+         `docker.io/library/nginx:latest`; `nginx@sha256:...` means exactly that one. Required.",
     ),
     take(
         "command",
@@ -248,7 +252,21 @@ pub(crate) const READ: [Key<Service>; 56] = [
     take("pids_limit", number, "The most processes."),
     take("oom_score_adj", number, "Who is killed first when memory is short."),
     take("stop_signal", text, "The signal that asks it to stop."),
-    take("pull_policy", text, "When the image is fetched."),
+    take(
+        "pull_policy",
+        |at, service| {
+            let words = [
+                ("missing", PullPolicy::Missing),
+                ("if_not_present", PullPolicy::Missing),
+                ("always", PullPolicy::Always),
+                ("never", PullPolicy::Never),
+            ];
+            text(at, service);
+            service.pull_policy = at.word(&words).unwrap_or_default();
+        },
+        "When the image is pulled: `missing` (default; also `if_not_present`): when it is not on the node; `always`: for \
+         every new generation, as a tag may have moved; `never`.",
+    ),
     take("ulimits", ulimits, "Limits of its processes."),
     take("deploy", deploy, "`resources.limits` and the like."),
 ];
