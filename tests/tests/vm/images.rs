@@ -1,7 +1,9 @@
 //! Images are pulled from registries, kept, and never run when they are not what they are to be.
 
+use std::time::Duration;
+
 use vm_tests::{
-    Build, Disk, Lan, Process, Registry, Response, Vm, VmBuilder, busybox_image, busybox_program,
+    Build, Disk, Lan, Process, Registry, Request, Response, Vm, VmBuilder, busybox_image, busybox_program,
 };
 
 use crate::datasources::lan_with;
@@ -113,6 +115,71 @@ fn a_registry_that_is_away_at_the_first_boot_needs_no_other_boot() {
     let registry = Registry::start(&lan, REGISTRY);
     registry.push("app:v1", &busybox_image("late", "[[layer]]\nfile = [{path = 'words', text = 'at last'}]"));
     vm.expect("app: at last");
+    vm.power_off();
+}
+
+/// Answers requests for large blobs in this way, all others as they are.
+fn of_layers(
+    lie: impl Fn(Vec<u8>) -> Response + Send + Sync + 'static,
+) -> impl Fn(&Request, Response) -> Response {
+    move |request, honest| match honest {
+        Response::Answer { body, .. } if request.path.contains("/blobs/") && body.len() > 100_000 => {
+            lie(body)
+        }
+        honest => honest,
+    }
+}
+
+#[test]
+fn nothing_that_a_lying_registry_sends_is_run() {
+    let harbour = Harbour::with_image("ahoy");
+    harbour.registry.lies(of_layers(|mut body| {
+        body[5000] ^= 1;
+        Response::ok(body)
+    }));
+    let mut vm = harbour.boot(&app());
+    vm.expect("image .*: cannot take its layer .* what was sent has the digest sha256:.*; it is tried again");
+    harbour.registry.lies(of_layers(|body| Response::ok(&body[..1000])));
+    vm.expect(
+        "image .*: cannot fetch its layer .* sends 1000 bytes of it, and it has [0-9]+; it is tried again",
+    );
+    harbour.registry.lies(of_layers(|_| Response::Endless));
+    vm.expect(
+        "image .*: cannot fetch its layer .* sends more than the [0-9]+ bytes that it has; it is tried again",
+    );
+    vm.never_said("app: |accepted as generation");
+    harbour.registry.is_honest();
+    vm.expect("accepted as generation 1");
+    vm.expect("app: ahoy");
+    vm.power_off();
+}
+
+#[test]
+fn what_a_power_cut_leaves_of_a_pull_is_not_used() {
+    let harbour = Harbour::with_image("ahoy");
+    harbour.registry.lies(of_layers(|body| {
+        let head = format!("HTTP/1.1 200 x\r\nContent-Length: {}\r\n\r\n", body.len());
+        Response::Stalled([head.as_bytes(), &body[..body.len() / 2]].concat(), Duration::from_secs(600))
+    }));
+    let mut vm = harbour.boot(&app());
+    vm.expect("holdfast: image 192.0.2.1:5000/app:v1: pulling 2 layers");
+    // Long enough for what came to be on the disk.
+    std::thread::sleep(Duration::from_secs(10));
+    vm.never_said("pulled, sha256:");
+    vm.cut_power();
+
+    harbour.registry.is_honest();
+    let witness = "  witness:
+    image: busybox
+    network_mode: none
+    privileged: true
+    pid: host
+    depends_on: [app]
+    command: [sh, -c, 'echo left over: $$(ls /proc/1/root/var/lib/holdfast/images/new | wc -l)']
+    logging: {driver: console}
+";
+    let mut vm = harbour.boot(&user_data(&format!("{REGISTRY}/app:v1"), witness));
+    vm.expect_all(&["pulled, sha256:", "app: ahoy", "witness: left over: 0"]);
     vm.power_off();
 }
 
