@@ -215,6 +215,11 @@ fn repair(generation: &Generation, layers: &Layers, damaged: &[PathBuf], pulling
         if left.is_empty() {
             break;
         }
+        let current = Generations::of_node().current(&generation.record.root_hash).ok().flatten();
+        if current.is_none_or(|current| current.record.number != generation.record.number) {
+            // Another one runs by now, which is looked at next.
+            return;
+        }
         thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

@@ -41,6 +41,8 @@ pub(crate) use fetch::Fetch;
 pub(crate) use pull::Pulling;
 pub(crate) use wanted::{OnNode, Place, Pulled, Wish, wishes};
 
+use collect::Unfinished;
+
 use crate::console;
 use crate::file::{self, FileError, cannot};
 
@@ -143,13 +145,15 @@ impl Store {
 
     /// The store, when anything was ever pulled.
     pub(crate) fn existing(self) -> io::Result<Self> {
-        fs::metadata(self.index_path()).map(|_| self)
+        fs::metadata(&self.directory).map(|_| self)
     }
 
-    /// Removes what generations do not need.
+    /// Removes what generations do not need, and what an interrupted pull has left.
     pub(crate) fn tidy(&self, needed: &Needed) {
         let _turn = pull::turn();
-        if let Err(error) = self.collect(needed, collect::Unfinished::Remove) {
+        let tidied =
+            self.open().map_err(StoreError::from).and_then(|()| self.collect(needed, Unfinished::Remove));
+        if let Err(error) = tidied {
             console::warning(console::chain(&error));
         }
     }

@@ -212,9 +212,10 @@ fn an_image_is_pulled_through_its_index_and_layers_are_not_asked_for_again() {
 
 #[test]
 fn what_is_not_what_it_is_to_be_is_refused_and_leaves_nothing() {
+    type About = fn(&Content) -> String;
     type Lie = fn(&Content, Answer) -> Answer;
     let layer = |content: &Content| content.layers[1].clone();
-    let lies: [(&str, fn(&Content) -> String, Lie, &str); 9] = [
+    let lies: [(&str, About, Lie, &str); 9] = [
         (
             "another layer",
             layer,
