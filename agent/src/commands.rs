@@ -27,6 +27,7 @@ pub(crate) fn service(
     let name = ServiceName::new(NAME).ok()?;
     let service = Service {
         image: image.clone(),
+        pull_policy: config::PullPolicy::Missing,
         command: Some(Vec::new()),
         entrypoint: Some(vec!["sh".to_owned(), "-c".to_owned(), script(commands)]),
         // Another instance is another container, so PID 1 starts it again.

@@ -7,6 +7,7 @@
 
 mod any_link;
 mod low_port;
+mod stream;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use any_link::AnyLink;
 use low_port::LowPort;
+pub(crate) use stream::Stream;
 use ureq::config::Config;
 pub(crate) use ureq::http::HeaderMap;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -275,4 +277,4 @@ fn shown(url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

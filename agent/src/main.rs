@@ -5,6 +5,7 @@
 //!
 //! * find the user-data (`source`), judge it (`config`), make a plan of it (`planner`)
 //! * write the plan as a new generation, or find that the current one says the same (`generations`)
+//! * pull the images that it needs and that are not here (`store`)
 //! * make the machine what the configuration says: names, files, keys, disks (`apply`); hand the generation to PID 1
 //! * on SIGHUP do so again: a changed configuration takes effect without a reboot
 //! * meanwhile, in threads of their own: keep the network as it is described (`network`), and the time right (`clock`)
@@ -21,6 +22,7 @@ mod http;
 mod network;
 mod planner;
 mod source;
+mod store;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -41,6 +42,8 @@ pub(crate) enum CreateError {
     Fork(#[source] io::Error),
     #[error("{reason}")]
     Refused { code: u8, reason: String },
+    #[error("{reason}: its layer has changed on the disk, and is pulled again")]
+    Damaged { reason: String },
     #[error("the process that creates the container ended without a word")]
     Silent,
 }
@@ -212,6 +215,11 @@ impl Report {
         self.line(&format!("refused {code} {}\n", reason.replace('\n', " ")));
     }
 
+    /// The program is there, and cannot be read.
+    fn damaged(&self, reason: &str) {
+        self.line(&format!("damaged {}\n", reason.replace('\n', " ")));
+    }
+
     fn line(&self, line: &str) {
         // Nobody reads any more: the shim is gone, and so is whoever could be told.
         (&*self.0).write_all(line.as_bytes()).unwrap_or(());
@@ -230,6 +238,7 @@ fn understand(report: &str) -> Result<Pid, CreateError> {
                 let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
                 return Err(CreateError::Refused { code, reason: format!("{reason}{cause}") });
             }
+            Some(("damaged", reason)) => return Err(CreateError::Damaged { reason: reason.to_owned() }),
             Some(("cause", text)) => cause = cause.or(Some(text)),
             _ => {}
         }
@@ -249,7 +258,11 @@ impl Executor for Exec {
         let [program, args @ ..] = args else { return Err(ExecutorError::InvalidArg) };
         let error = Command::new(program).args(args).exec();
         let (code, reason) = explain(program, &error, Path::new(program).exists());
-        self.report.refused(code, &reason);
+        if error.raw_os_error() == Some(Errno::EIO as i32) {
+            self.report.damaged(&reason);
+        } else {
+            self.report.refused(code, &reason);
+        }
         Err(ExecutorError::Other(reason))
     }
 
@@ -322,6 +335,8 @@ mod tests {
                 other => panic!("{report:?}: {other:?}"),
             }
         }
+        let damaged = understand("pid 7\ndamaged cannot execute /x: I/O error\n");
+        assert!(matches!(damaged, Err(CreateError::Damaged { reason }) if reason.ends_with("I/O error")));
         assert!(matches!(understand(""), Err(CreateError::Silent)));
     }
 
@@ -350,6 +365,7 @@ mod tests {
         let config = ShimConfig {
             name: ServiceName::new("web").unwrap(),
             layers: Vec::new(),
+            sealed: Default::default(),
             writable: "/var".into(),
             stop_signal: 15,
             log: plan::Log::None,

@@ -62,7 +62,21 @@ fn main() -> ExitCode {
     };
     match run::run(bundle, &config) {
         Ok(exit) => ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX)),
-        Err(error) => fail(config.name.as_str(), &error, error.exit_code()),
+        Err(error) => {
+            let code = fail(config.name.as_str(), &error, error.exit_code());
+            if error.is_damage() {
+                // PID 1 always replaces a shim that was killed: by then the layer may be there anew.
+                end_killed();
+            }
+            code
+        }
+    }
+}
+
+/// Ends this process as if it had been killed.
+fn end_killed() {
+    if let Err(error) = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL) {
+        kmsg::write(Level::Warning, &format!("holdfast: the shim cannot end itself: {error}"));
     }
 }
 

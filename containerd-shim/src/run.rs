@@ -55,6 +55,18 @@ impl RunError {
     }
 }
 
+impl RunError {
+    /// Whether the image's files are not what was pulled. The agent pulls them again, so another attempt is worth it
+    /// whatever the restart policy is.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Rootfs(error) => error.is_damage(),
+            Self::Create(error) => matches!(error, CreateError::Damaged { .. }),
+            _ => false,
+        }
+    }
+}
+
 /// Where the shim mounts what the container of `name` needs, and libcontainer keeps its state.
 pub(crate) fn directory(name: &ServiceName) -> PathBuf {
     Path::new(plan::paths::RUN).join("shim").join(name.as_str())

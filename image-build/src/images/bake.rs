@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
+use images::oci::Layer;
 use images::{Image, Index};
 use sha2::{Digest, Sha256};
 
@@ -34,14 +35,14 @@ fn add(spec: &ImageSpec, out: &Path) -> Result<Image> {
     let layout = Layout::open(&spec.layout)?;
     let found = layout.image(spec.tag.as_deref())?;
     let mut layers = Vec::new();
-    for (descriptor, diff_id) in &found.layers {
-        let file = out.join(format!("layers/sha256/{diff_id}.erofs"));
+    for Layer { blob, diff_id } in &found.layers {
+        let file = images::layer_path(out, diff_id).context("the layout gave an unchecked digest")?;
         if !file.exists() {
-            let digest = descriptor.digest();
-            let blob = layout.blob(descriptor)?;
-            convert(blob, digest.as_ref(), diff_id, &file).with_context(|| format!("layer {digest}"))?;
+            let (digest, hex) = (blob.digest(), images::sha256_hex(diff_id).unwrap_or_default());
+            let blob = layout.blob(blob)?;
+            convert(blob, digest.as_ref(), hex, &file).with_context(|| format!("layer {digest}"))?;
         }
-        layers.push(format!("sha256:{diff_id}"));
+        layers.push(diff_id.clone());
     }
     Ok(Image { digest: found.digest, layers, config: found.config })
 }

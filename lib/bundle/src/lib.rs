@@ -10,10 +10,11 @@ mod process;
 mod rights;
 mod storage;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::{Logging, Service};
-use images::Image;
+use images::{Image, Sealed};
 use plan::container::{Device, User};
 use plan::{Log, ServiceName, ShimConfig, paths};
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ pub struct Input<'a> {
     pub image: &'a Image,
     /// The image store that has the layers.
     pub store: &'a Path,
+    /// What that store has recorded of layers.
+    pub sealed: &'a BTreeMap<String, Sealed>,
     /// The default seccomp profile (`linux.seccomp` of the runtime-spec); `Null` means none.
     pub seccomp: &'a Value,
     /// The node's name, which containers on its network have, too.
@@ -77,9 +80,14 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
     let layer = |digest: &String| {
         images::layer_path(input.store, digest).ok_or_else(|| BundleError::Layer { digest: digest.clone() })
     };
+    let layers: Vec<PathBuf> = input.image.layers.iter().map(layer).collect::<Result<_, _>>()?;
+    let digests = input.image.layers.iter().map(|digest| input.sealed.get(digest));
+    let sealed =
+        layers.iter().zip(digests).filter_map(|(path, seal)| Some((path.clone(), seal?.verity.clone())));
     let mut shim = ShimConfig {
         name: input.name.clone(),
-        layers: input.image.layers.iter().map(layer).collect::<Result<_, _>>()?,
+        sealed: sealed.collect(),
+        layers,
         writable: PathBuf::new(),
         stop_signal: stop_signal(input)?,
         log: log(input.name, input.service.logging),

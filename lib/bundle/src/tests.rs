@@ -37,6 +37,7 @@ fn make_with(lines: &str, image: &Image, hostname: &str) -> Result<Bundle, Bundl
         service: &service,
         image,
         store,
+        sealed: &[(image.layers[1].clone(), Sealed { verity: "sha256:v".to_owned(), size: 1 })].into(),
         seccomp: &seccomp,
         hostname,
         certificates: None,
@@ -57,6 +58,8 @@ fn the_shim_is_told_where_everything_is() {
     let (bundle, spec) = make(HOST);
     let hex = "1".repeat(64);
     assert_eq!(bundle.shim.layers[0], Path::new(&format!("/store/layers/sha256/{hex}.erofs")));
+    let recorded: Vec<_> = bundle.shim.sealed.iter().collect();
+    assert_eq!(recorded, [(&bundle.shim.layers[1], &"sha256:v".to_owned())]);
     assert_eq!(bundle.shim.writable, Path::new(paths::CONTAINERS).join("web").join(&bundle.digest));
     assert_eq!(bundle.shim.stop_signal, 3);
     assert_eq!(bundle.shim.log, Log::File { path: "/var/log/holdfast/web.log".into() });

@@ -27,6 +27,8 @@ pub struct Desired {
 pub struct Service {
     /// The image's reference as it is written.
     pub image: Located<String>,
+    /// When the image is pulled.
+    pub pull_policy: PullPolicy,
     /// Arguments; empty: none, also not the image's.
     pub command: Option<Vec<String>>,
     /// What is run; empty: nothing, also not the image's.
@@ -53,6 +55,18 @@ pub struct Service {
     pub logging: Logging,
     /// Mounts, files, rights, limits.
     pub container: Container,
+}
+
+/// Compose's `pull_policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// When it is not on the node.
+    #[default]
+    Missing,
+    /// For every new generation: a tag may have moved.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// Compose's `network_mode`, as far as we have it.

@@ -29,10 +29,10 @@ pub use compose::{
     VolumeOptions,
 };
 pub use container::Container;
-pub use desired::{Desired, Logging, Network, Service};
+pub use desired::{Desired, Logging, Network, PullPolicy, Service};
 pub use machine::{
-    CaCerts, Commands, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname, Layout,
-    Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, ResolvConf, Swap,
+    CaCerts, Commands, Credentials, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname,
+    Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Registry, ResolvConf, Swap,
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};

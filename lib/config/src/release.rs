@@ -58,10 +58,11 @@ pub(crate) const MACHINE: &[&str] = &[
     "vendor_data",
 ];
 /// Keys of the section `holdfast`.
-pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules"];
+pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules", "registry"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",
+    "pull_policy",
     "command",
     "entrypoint",
     "environment",
@@ -257,6 +258,7 @@ impl Release {
         let (image, network, container) = (service.image.clone()?, network?, container?);
         whole.then(|| Service {
             image,
+            pull_policy: service.pull_policy,
             command: words(&service.command),
             entrypoint: words(&service.entrypoint),
             environment: service.environment.clone(),

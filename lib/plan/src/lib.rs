@@ -168,6 +168,10 @@ pub struct ShimConfig {
     pub name: ServiceName,
     /// The image's layers as EROFS files, lowest first.
     pub layers: Vec<PathBuf>,
+    /// The fs-verity digests (`sha256:` and 64 hex digits) of those layers that lie on the state partition. None is mounted
+    /// that does not have it. Layers in the root have none: dm-verity checks them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<PathBuf, String>,
     /// Directory of the writable layer (`upper` and `work` are made below it).
     pub writable: PathBuf,
     /// Signal that asks the container to stop, by number.

@@ -34,6 +34,8 @@ pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
 pub const VOLUMES: &str = "/var/lib/holdfast/volumes";
 /// The last time that the node has known: the file's own, of its last change.
 pub const CLOCK: &str = "/var/lib/holdfast/clock";
+/// Images that were pulled: an image store (`images::Index`), and `new` with layers that are being written.
+pub const IMAGES: &str = "/var/lib/holdfast/images";
 /// What the network remembers from boot to boot.
 pub const NETWORK: &str = "/var/lib/holdfast/network";
 /// Certificate authorities that containers are given: `<SHA-256>.crt`.
@@ -49,6 +51,9 @@ pub const NOTIFY: &str = "/run/holdfast/notify.sock";
 pub const BOOT_TRACE: &str = "/run/holdfast/boot.json";
 /// What PID 1 knows of its services; replaced whole at each change.
 pub const STATUS: &str = "/run/holdfast/status.json";
+
+/// What becomes of images that are being pulled; replaced whole at each change.
+pub const PULLS: &str = "/run/holdfast/images.json";
 
 /// The kernel command line's key of the root hash (64 hex digits).
 pub const CMDLINE_ROOT: &str = "holdfast.root";

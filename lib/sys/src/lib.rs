@@ -25,4 +25,5 @@ pub mod quota;
 pub mod random;
 pub mod signals;
 pub mod swap;
+pub mod verity_digest;
 pub mod watchdog;

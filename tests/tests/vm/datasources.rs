@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vm_tests::{BRIDGE, Build, Lan, Process, Request, Response, Server, Vm, VmBuilder, iso};
+use vm_tests::{BRIDGE, Build, Lan, Process, Request, Response, Server, Vm, VmBuilder, directory, iso};
 
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti from-the-cloud";
@@ -37,6 +37,8 @@ pub(crate) fn lan_with(addresses: &[&str]) -> (Lan, Process) {
         lan.address(address);
     }
     let interface = format!("--interface={BRIDGE}");
+    // Two that start at once would be in each other's way.
+    let pid_file = format!("--pid-file={}", directory().join("dnsmasq.pid").display());
     let server = lan.spawn(&[
         "dnsmasq",
         "--keep-in-foreground",
@@ -44,6 +46,7 @@ pub(crate) fn lan_with(addresses: &[&str]) -> (Lan, Process) {
         "--port=0",
         "--dhcp-leasefile=/dev/null",
         &interface,
+        &pid_file,
         "--dhcp-range=192.0.2.50,192.0.2.59,10m",
     ]);
     (lan, server)

@@ -7,6 +7,7 @@ mod config;
 mod corruption;
 mod datasources;
 mod generations;
+mod images;
 mod kernel;
 mod kill;
 mod many;

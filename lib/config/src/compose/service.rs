@@ -19,6 +19,7 @@ use super::relations::{Reference, depends_on, extra_hosts, network_mode, network
 use super::values::environment;
 use super::volumes::{Volume, volumes};
 use crate::container::Container;
+use crate::desired::PullPolicy;
 use crate::machine::take;
 
 /// A service as it is given.
@@ -26,6 +27,8 @@ use crate::machine::take;
 pub struct Service {
     /// The image's reference.
     pub image: Option<Located<String>>,
+    /// When it is pulled.
+    pub pull_policy: PullPolicy,
     /// Arguments.
     pub command: Option<CommandLine>,
     /// What is run.
@@ -126,7 +129,8 @@ pub(crate) const READ: [Key<Service>; 57] = [
     take(
         "image",
         image,
-        "The image, found among those baked into the node. `nginx` means `docker.io/library/nginx:latest`. Required.",
+        "The image, found among those on the node, else pulled from its registry: see `images.md`. `nginx` means \
+         `docker.io/library/nginx:latest`; `nginx@sha256:...` means exactly that one. Required.",
     ),
     take(
         "command",
@@ -338,7 +342,21 @@ pub(crate) const READ: [Key<Service>; 57] = [
         parts::stop_signal,
         "The signal that asks it to stop. Default: the image's, else `SIGTERM`.",
     ),
-    take("pull_policy", text, "When the image is fetched."),
+    take(
+        "pull_policy",
+        |at, service| {
+            let words = [
+                ("missing", PullPolicy::Missing),
+                ("if_not_present", PullPolicy::Missing),
+                ("always", PullPolicy::Always),
+                ("never", PullPolicy::Never),
+            ];
+            text(at, service);
+            service.pull_policy = at.word(&words).unwrap_or_default();
+        },
+        "When the image is pulled: `missing` (default; also `if_not_present`): when it is not on the node; `always`: for \
+         every new generation, as a tag may have moved; `never`.",
+    ),
     take(
         "ulimits",
         limits::ulimits,

@@ -3,6 +3,7 @@
 pub(crate) mod files;
 mod host;
 mod once;
+mod registry;
 mod storage;
 mod time;
 mod trust;
@@ -17,6 +18,7 @@ pub use files::File;
 pub(crate) use host::full_name;
 pub use host::{EtcHosts, Hostname, ResolvConf};
 pub use once::{Delay, PhoneHome, Post, PowerMode, PowerState};
+pub use registry::{Credentials, Registry};
 pub use storage::{DiskSetup, FsSetup, Layout, Mount, Swap};
 pub use time::Ntp;
 pub use trust::{CaCerts, HostKeys};
@@ -98,6 +100,8 @@ pub struct Holdfast {
     pub sysctl: BTreeMap<String, String>,
     /// Kernel modules to load.
     pub modules: Vec<String>,
+    /// Where images come from.
+    pub registry: Registry,
 }
 
 /// A key that is read.
@@ -284,7 +288,7 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
 ];
 
 /// The section `holdfast`.
-pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
+pub(crate) const HOLDFAST: [Key<Holdfast>; 7] = [
     take(
         "gate",
         |at, holdfast| at.section("'holdfast.gate'", &GATE, &mut holdfast.gate),
@@ -320,6 +324,11 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 6] = [
         "modules",
         |at, holdfast| holdfast.modules = at.texts().unwrap_or_default(),
         "List of kernel modules to load, of those that the release has.",
+    ),
+    take(
+        "registry",
+        |at, holdfast| holdfast.registry = registry::registry(at),
+        "Where images are pulled from, and as whom: see below and `images.md`.",
     ),
 ];
 
