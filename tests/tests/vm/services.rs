@@ -126,7 +126,7 @@ fn memory_and_a_root_that_cannot_be_written() {
 #[test]
 fn secrets_and_configs_are_files_of_the_container_alone() {
     let script =
-        "cd /run/secrets; stat -c '%n %a %u %g' *; cat token /app.conf late; env | grep FROM; sleep 100000";
+        "cd /run/secrets; stat -c '%n %a %u %g' *; cat token /app.conf late; echo; env | grep FROM; sleep 100000";
     let sections = "holdfast: {env: {WORD: open-sesame}}
 secrets: {token: {content: top-secret}, word: {environment: WORD}, late: {file: /var/lib/late}}
 configs: {settings: {file: /etc/app.conf}}
@@ -310,6 +310,8 @@ fn rights_devices_and_names_are_as_asked_for() {
         "waits: other",
         "waits: waiting",
     ]);
+    // The driver of the power button comes late.
+    vm.expect("holdfast: boot proven");
     vm.monitor("system_powerdown");
     vm.expect("waits: asked by QUIT");
     vm.power_off();
