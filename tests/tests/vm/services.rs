@@ -125,8 +125,7 @@ fn memory_and_a_root_that_cannot_be_written() {
 
 #[test]
 fn secrets_and_configs_are_files_of_the_container_alone() {
-    let script =
-        "cd /run/secrets; stat -c '%n %a %u %g' *; cat token /app.conf late; echo; env | grep FROM; sleep 100000";
+    let script = "cd /run/secrets; stat -c '%n %a %u %g' *; cat token /app.conf late; echo; env | grep FROM; sleep 100000";
     let sections = "holdfast: {env: {WORD: open-sesame}}
 secrets: {token: {content: top-secret}, word: {environment: WORD}, late: {file: /var/lib/late}}
 configs: {settings: {file: /etc/app.conf}}
@@ -216,7 +215,8 @@ fn a_health_check_is_isolated_as_its_container_is() {
 fn who_fails_its_checks_is_unhealthy_and_checks_do_not_pile_up() {
     let hangs = "    healthcheck: {test: 'sleep 1000 & sleep 1000', interval: 1s, timeout: 2s, retries: 2}\n";
     let ends = "    restart: always\n    healthcheck: {test: [CMD, test, -e, /nothing], interval: 1s, retries: 2, x-holdfast-restart: true}\n";
-    let watch = "while sleep 1; do echo $$(ps | grep -c '0:0[0-9] sleep 1000') sleep; done";
+    // A check is a shell and what it starts; however busybox names these, the line is in their arguments.
+    let watch = "while sleep 1; do echo $$(ps | grep -c 'sleep 100[0]') of a check; done";
     let recovers = "sleep 8; touch /tmp/well; sleep 100000";
     let config = node(
         "",
@@ -240,10 +240,10 @@ fn who_fails_its_checks_is_unhealthy_and_checks_do_not_pile_up() {
         "holdfast: service ends running restarts=1",
         "holdfast: service recovers unhealthy",
         "holdfast: service recovers healthy",
-        "hangs: 2 sleep",
-        "hangs: 0 sleep",
+        "hangs: [1-3] of a check",
+        "hangs: 0 of a check",
     ]);
-    vm.never_said("hangs: [3-9] sleep");
+    vm.never_said("hangs: ([4-9]|[0-9]{2,}) of a check");
     vm.power_off();
 }
 
