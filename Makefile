@@ -18,6 +18,12 @@ PROGRAMS := agent containerd-shim ctl image-build init
 BUILD_PACKAGES := e2fsprogs gcc libc6-dev libelf-dev libseccomp-dev make pkg-config zlib1g-dev
 # What booting takes.
 RUN_PACKAGES := ovmf qemu-system-x86
+# What making a kernel of our own takes, beside a C compiler.
+KERNEL_PACKAGES := bc bison flex gcc libc6-dev libelf-dev libssl-dev lz4 make
+# The kernel of the demo and of the tests: debian-cloud, debian, vm or metal (docs/kernel.md).
+KERNEL ?= debian-cloud
+# The kernel of our own that is made and published.
+FLAVOUR ?= vm
 # What only tests take: other people's tools that read what we write, and servers for guests to talk to.
 TEST_PACKAGES := chrony cpio cryptsetup-bin dnsmasq-base dosfstools erofs-utils genisoimage iproute2 openssh-client tcpdump
 # What fuzzing takes: libFuzzer is C++.
@@ -27,13 +33,13 @@ FUZZ_PACKAGES := g++
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 export CARGO_TARGET_DIR
 
-.PHONY: help deps release build run test check fuzz bench reproducible clean
+.PHONY: help deps release build kernel dist run test check fuzz bench reproducible clean
 
 help: ## Say what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 deps: ## Install what building, booting and testing take
-	@.ci/packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+	@.ci/packages $(BUILD_PACKAGES) $(KERNEL_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
 # Binaries carry no path of the machine that built them: neither Rust's nor C's.
 release:
@@ -48,7 +54,14 @@ release:
 
 build: release ## Build the demo into out/: a disk image with nginx baked in, and its companions
 	@$(IMAGE_BUILD) image examples/images/nginx.toml --out $(OUT)/images/nginx
-	$(IMAGE_BUILD) build --out $(OUT) --image nginx=$(OUT)/images/nginx
+	$(IMAGE_BUILD) build --out $(OUT) --kernel $(KERNEL) --image nginx=$(OUT)/images/nginx
+
+kernel: release ## Make the lean kernel for virtual machines (FLAVOUR=metal for real ones); kept in cache/
+	@.ci/packages $(KERNEL_PACKAGES)
+	$(IMAGE_BUILD) kernel --flavour $(FLAVOUR)
+
+dist: kernel ## Build what is published into out/: an empty Holdfast on the lean kernel
+	@$(IMAGE_BUILD) build --out $(OUT) --kernel $(FLAVOUR)
 
 run: build ## Boot the demo in QEMU: nginx on http://127.0.0.1:8080/ (PORT=N for another port)
 	@.ci/packages $(RUN_PACKAGES)
@@ -58,7 +71,7 @@ run: build ## Boot the demo in QEMU: nginx on http://127.0.0.1:8080/ (PORT=N for
 
 test: release ## Run all tests, those in virtual machines included
 	@.ci/packages $(RUN_PACKAGES) $(TEST_PACKAGES)
-	cargo test --workspace --locked
+	HOLDFAST_TEST_KERNEL=$(KERNEL) cargo test --workspace --locked
 
 check: ## Check format, lints, documentation and the rules of the house
 	@.ci/packages $(BUILD_PACKAGES)
@@ -73,7 +86,7 @@ fuzz: ## Fuzz what reads outside data, each target for a minute (SECONDS=N for a
 
 bench: release ## Measure boot, memory and sizes
 	@.ci/packages $(RUN_PACKAGES) erofs-utils python3 zstd
-	bench/run
+	bench/run --kernel $(KERNEL)
 
 reproducible: ## Build twice from clones at two paths, and compare
 	@tmp=$$(mktemp -d)

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use config::{Commands, Located, Logging, Network, Service};
+use config::{Commands, Container, Located, Logging, Network, Service};
 use plan::{Restart, ServiceName};
 
 /// The service's name.
@@ -27,6 +27,7 @@ pub(crate) fn service(
     let name = ServiceName::new(NAME).ok()?;
     let service = Service {
         image: image.clone(),
+        pull_policy: config::PullPolicy::Missing,
         command: Some(Vec::new()),
         entrypoint: Some(vec!["sh".to_owned(), "-c".to_owned(), script(commands)]),
         // Another instance is another container, so PID 1 starts it again.
@@ -41,6 +42,7 @@ pub(crate) fn service(
         depends_on: Default::default(),
         stop_grace_period: Duration::from_secs(10),
         logging: Logging::Console,
+        container: Container::default(),
     };
     Some((name, service))
 }

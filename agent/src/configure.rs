@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::network::Network;
 use crate::planner::{Wanted, draft};
 use crate::source::{self, Found, Search};
+use crate::store::{self, Fetch, OnNode, Pulled, Pulling, Store};
 use crate::{apply, clock, commands, console, containers, file, tell};
 
 /// The node's name when nobody gives it one.
@@ -33,6 +34,9 @@ struct Status<'a> {
     how: Option<&'a str>,
     /// Whether it was accepted.
     valid: bool,
+    /// Images that are pulled before it becomes a generation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waits_for: Vec<String>,
     /// The generation that runs.
     generation: Option<u64>,
     problems: &'a [Problem],
@@ -43,38 +47,66 @@ struct Status<'a> {
 /// A configuration that is in force.
 #[derive(Debug)]
 struct Running {
-    /// None for what is made of meta-data alone.
+    /// None for what is made of meta-data alone, or waits for its images.
     generation: Option<Generation>,
     found: Found,
     config: Config,
 }
 
+/// What became of what was found.
+#[derive(Debug)]
+enum Taken {
+    Accepted,
+    Rejected,
+    /// It is good, and has to wait for its images.
+    Waits(Box<Fetch>),
+}
+
+/// Why a configuration is not in force.
+#[derive(Debug)]
+enum Held {
+    Rejected,
+    Waits { config: Box<Config>, fetch: Box<Fetch> },
+}
+
 /// Finds the configuration, makes it run, and says what it did. A configuration that is rejected, or none at all,
-/// leaves the last good one running. Where there may be another one later, a thread goes on looking.
+/// leaves the last good one running; so does one whose images have yet to be pulled. Where there may be more to be done
+/// later, a thread goes on with it.
 pub(crate) fn configure(host: &Arc<Host>, network: &Network) {
     let generations = Generations::of_node();
     let last = generations.current(&host.root_hash).ok().flatten().and_then(|last| last.found().ok());
     let mut search = Search::new(&host.cmdline, network, last);
-    let found = search.first();
+    let mut found = search.first();
     let number = {
         let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
         *latest += 1;
         *latest
     };
-    if take_latest(number, host, network, &generations, &search, found.as_ref()) || !search.goes_on() {
+    let mut taken = take_latest(number, host, network, &generations, &search, found.as_ref(), &Pulled::new());
+    if matches!(taken, Taken::Accepted) || (matches!(taken, Taken::Rejected) && !search.goes_on()) {
         return;
     }
     let (host, network) = (Arc::clone(host), network.clone());
-    let thread = thread::Builder::new().name("source".to_owned()).spawn(move || {
+    let thread = move || {
+        let mut pulled = Pulled::new();
         loop {
-            let found = search.again();
-            if take_latest(number, &host, &network, &generations, &search, Some(&found)) {
-                break;
+            match &taken {
+                Taken::Accepted => break,
+                Taken::Rejected if !search.goes_on() => break,
+                Taken::Rejected => {
+                    found = Some(search.again());
+                    pulled.clear();
+                }
+                Taken::Waits(fetch) => {
+                    let is_latest = || *LATEST.lock().unwrap_or_else(PoisonError::into_inner) == number;
+                    fetch.run(&network, is_latest, || generations.needed_images(), &mut pulled);
+                }
             }
+            taken = take_latest(number, &host, &network, &generations, &search, found.as_ref(), &pulled);
         }
-    });
-    if let Err(error) = thread {
-        console::error(format_args!("cannot go on looking for user-data: {error}"));
+    };
+    if let Err(error) = thread::Builder::new().name("source".to_owned()).spawn(thread) {
+        console::error(format_args!("cannot go on looking for user-data and images: {error}"));
     }
 }
 
@@ -86,49 +118,71 @@ fn take_latest(
     generations: &Generations,
     search: &Search,
     found: Option<&Found>,
-) -> bool {
+    pulled: &Pulled,
+) -> Taken {
     let latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
-    *latest != number || take(host, network, generations, search, found)
+    if *latest != number {
+        return Taken::Accepted;
+    }
+    take(host, network, generations, search, found, pulled)
 }
 
-/// Makes what was found run, or what ran before; says whether it was accepted.
+/// Makes what was found run, or what ran before.
 fn take(
     host: &Host,
     network: &Network,
     generations: &Generations,
     search: &Search,
     found: Option<&Found>,
-) -> bool {
+    pulled: &Pulled,
+) -> Taken {
     let mut problems = Vec::new();
-    let accepted = found.and_then(|found| accept(host, generations, found, &mut problems));
-    let valid = accepted.is_some();
-    let running = accepted.or_else(|| keep_last(host, generations, found));
+    let accepted = match found {
+        Some(found) => accept(host, generations, found, pulled, &mut problems),
+        None => Err(Held::Rejected),
+    };
+    let (running, taken) = match accepted {
+        Ok(running) => (Some(*running), Taken::Accepted),
+        Err(Held::Rejected) => {
+            let why = if found.is_some() { "rejected" } else { "absent" };
+            (keep_last(host, generations, why).or_else(|| found.and_then(bare)), Taken::Rejected)
+        }
+        Err(Held::Waits { config, fetch }) => {
+            let why = format!("waits for {}", fetch.names().join(", "));
+            // Without an earlier one the machine is made ready for it, so that the images can be had.
+            let ready = || Some(Running { generation: None, found: found?.clone(), config: *config });
+            (keep_last(host, generations, &why).or_else(ready), Taken::Waits(fetch))
+        }
+    };
     clock::apply(running.as_ref().and_then(|running| running.config.machine.ntp.as_ref()));
     let own = running.as_ref().and_then(|running| running.config.network.clone());
     network.apply(own.or_else(|| search.own_network()));
-    let failures = running.as_ref().map(|running| running.apply(host, network)).unwrap_or_default();
+    let waits_for = if let Taken::Waits(fetch) = &taken { fetch.names() } else { Vec::new() };
+    let failures = running.as_ref().map(|running| running.apply(host, network, !waits_for.is_empty()));
     let generation = running.as_ref().and_then(|running| running.generation.as_ref());
     publish(&Status {
         source: found.map(|found| found.name.as_str()),
         datasource: found.map(|found| found.datasource.name()),
         how: found.map(|found| found.how.as_str()),
-        valid,
+        valid: !matches!(taken, Taken::Rejected),
+        waits_for,
         generation: generation.map(|generation| generation.record.number),
         problems: &problems,
-        failures: &failures,
+        failures: &failures.unwrap_or_default(),
     });
     source::report(found);
-    if generation.is_some()
-        && let Err(error) = generations.prune()
-    {
-        console::warning(console::chain(&error));
+    if let Some(running) = running.as_ref().filter(|running| running.generation.is_some()) {
+        if let Err(error) = generations.prune() {
+            console::warning(console::chain(&error));
+        }
+        running.look_after_images(host, generations, &taken);
     }
-    valid
+    taken
 }
 
 impl Running {
     /// Makes the machine what the configuration says, and hands the generation to PID 1. Gives what failed of it.
-    fn apply(&self, host: &Host, network: &Network) -> Vec<apply::Failure> {
+    fn apply(&self, host: &Host, network: &Network, waits: bool) -> Vec<apply::Failure> {
         let Self { generation, found, config } = self;
         let hostname = hostname(config, found);
         let wanted = apply::Wanted {
@@ -149,8 +203,24 @@ impl Running {
         if let Some(number) = number {
             tell(&[NotifyState::Custom(&format!("X_HOLDFAST_APPLY={number}"))]);
         }
-        apply::after_start(&wanted, &instance, number);
+        // What waits for its images has not started yet.
+        if number.is_some() || !waits {
+            apply::after_start(&wanted, &instance, number);
+        }
         failures.into_inner()
+    }
+
+    /// Has the layers of what runs looked after, and removes images that nothing needs any more.
+    fn look_after_images(&self, host: &Host, generations: &Generations, taken: &Taken) {
+        let Ok(store) = Store::of_node().existing() else { return };
+        if matches!(taken, Taken::Accepted) {
+            store.tidy(&generations.needed_images());
+        }
+        let machine = &self.config.machine;
+        // What cannot be written was said when the generation was made.
+        let authorities = apply::certificates_for_containers(machine.ca_certs.as_ref()).ok().flatten();
+        let pulling = Pulling::new(&store, &machine.holdfast.registry, authorities.as_ref());
+        store::watch(&host.root_hash, pulling);
     }
 }
 
@@ -160,28 +230,44 @@ fn hostname(config: &Config, found: &Found) -> String {
     given.unwrap_or_else(|| HOSTNAME.to_owned())
 }
 
-/// Judges one configuration and makes it the current generation, with its problems on the console.
+/// Judges one configuration and makes it the current generation, with its problems on the console. One that is the current
+/// generation already takes nothing more.
 fn accept(
     host: &Host,
     generations: &Generations,
     found: &Found,
+    pulled: &Pulled,
     problems: &mut Vec<Problem>,
-) -> Option<Running> {
+) -> Result<Box<Running>, Held> {
     problems.extend_from_slice(&found.problems);
     let fit = found.problems.iter().all(|problem| problem.severity != Severity::Error);
     let outcome = config::judge(&found.input(), Judge::Node);
     problems.extend(outcome.problems);
     let (Some(config), Some(desired), true) = (outcome.config, outcome.desired, fit) else {
         say(problems);
-        return None;
+        return Err(Held::Rejected);
     };
     let certificates = match apply::certificates_for_containers(config.machine.ca_certs.as_ref()) {
         Ok(certificates) => certificates,
         Err(error) => {
             problems.push(Problem::error(&found.name, None, "ca_certs", console::chain(&error)));
             say(problems);
-            return None;
+            return Err(Held::Rejected);
         }
+    };
+    let input = Input { found, os_version: &host.os_version, root_hash: &host.root_hash };
+    let current = generations.current(&host.root_hash).unwrap_or_else(|error| {
+        console::error(console::chain(&error));
+        None
+    });
+    let current = match current {
+        Some(current) if current.record.digest == input.digest() => {
+            say(problems);
+            let number = current.record.number;
+            console::notice(format_args!("config {}: unchanged, generation {number}", found.name));
+            return Ok(Box::new(Running { generation: Some(current), found: found.clone(), config }));
+        }
+        current => current,
     };
     let machine = &config.machine;
     let commands = machine
@@ -189,51 +275,48 @@ fn accept(
         .run_in
         .as_ref()
         .and_then(|image| commands::service(&machine.commands, image, found.meta.instance_id.as_deref()));
-    let current = generations.current(&host.root_hash).unwrap_or_else(|error| {
-        console::error(console::chain(&error));
-        None
-    });
+    let store = Store::of_node();
+    let images = OnNode::look(&host.images, &store);
+    let missing = images.missing(&store::wishes(&desired, commands.as_ref()), pulled);
+    if !missing.is_empty() {
+        // They are said when the images are there, too.
+        if pulled.is_empty() {
+            say(problems);
+        }
+        let pulling = Pulling::new(&store, &machine.holdfast.registry, certificates.as_ref());
+        return Err(Held::Waits { fetch: Box::new(Fetch::new(missing, pulling)), config: Box::new(config) });
+    }
     let wanted = Wanted {
         desired: &desired,
         source: &found.name,
         hostname: &hostname(&config, found),
         os_version: &host.os_version,
-        images: &host.images,
+        images: &images,
         seccomp: &host.seccomp,
         certificates: certificates.as_deref(),
         before: &current.as_ref().map(|current| current.networks.clone()).unwrap_or_default(),
         taken: &containers::networks_of_links(),
         commands: commands.as_ref(),
     };
-    let drafted = draft(&wanted).map_err(|more| problems.extend(more)).ok();
+    let drafted = draft(&wanted).map_err(|more| problems.extend(more));
     say(problems);
-    let draft = drafted?;
-
-    let input = Input { found, os_version: &host.os_version, root_hash: &host.root_hash };
-    let generation = match current {
-        Some(current) if current.record.digest == input.digest() => {
-            let number = current.record.number;
-            console::notice(format_args!("config {}: unchanged, generation {number}", found.name));
-            current
+    let Ok(draft) = drafted else { return Err(Held::Rejected) };
+    match generations.commit(&input, &draft) {
+        Ok(new) => {
+            let number = new.record.number;
+            console::notice(format_args!("config {}: accepted as generation {number}", found.name));
+            if let Some(current) = current {
+                say_difference(&current, &new);
+            }
+            Ok(Box::new(Running { generation: Some(new), found: found.clone(), config }))
         }
-        current => match generations.commit(&input, &draft) {
-            Ok(new) => {
-                let number = new.record.number;
-                console::notice(format_args!("config {}: accepted as generation {number}", found.name));
-                if let Some(current) = current {
-                    say_difference(&current, &new);
-                }
-                new
-            }
-            Err(error) => {
-                let problem = Problem::error(&found.name, None, "", console::chain(&error));
-                say(std::slice::from_ref(&problem));
-                problems.push(problem);
-                return None;
-            }
-        },
-    };
-    Some(Running { generation: Some(generation), found: found.clone(), config })
+        Err(error) => {
+            let problem = Problem::error(&found.name, None, "", console::chain(&error));
+            say(std::slice::from_ref(&problem));
+            problems.push(problem);
+            Err(Held::Rejected)
+        }
+    }
 }
 
 /// Says which services another generation changes.
@@ -255,30 +338,30 @@ fn say_difference(old: &Generation, new: &Generation) {
 }
 
 /// What was good the last time. One of another release is made anew for this one, from what it was made from.
-fn keep_last(host: &Host, generations: &Generations, rejected: Option<&Found>) -> Option<Running> {
-    let why = if rejected.is_some() { "rejected" } else { "absent" };
+fn keep_last(host: &Host, generations: &Generations, why: &str) -> Option<Running> {
     let last = match generations.current(&host.root_hash) {
         Ok(Some(last)) => last,
         Ok(None) => {
             console::warning(format_args!("config {why}: there is no earlier generation, so nothing runs"));
-            return rejected.and_then(bare);
+            return None;
         }
         Err(error) => {
             console::error(console::chain(&error));
-            return rejected.and_then(bare);
+            return None;
         }
     };
     let found = match last.found() {
         Ok(found) => found,
         Err(error) => {
             console::error(console::chain(&error));
-            return rejected.and_then(bare);
+            return None;
         }
     };
     let running = if last.record.root_hash == host.root_hash {
         again(last, found)
     } else {
-        accept(host, generations, &found, &mut Vec::new()).or_else(|| again(last, found))
+        let accepted = accept(host, generations, &found, &Pulled::new(), &mut Vec::new());
+        accepted.ok().map(|running| *running).or_else(|| again(last, found))
     };
     if let Some(generation) = running.as_ref().and_then(|running| running.generation.as_ref()) {
         let number = generation.record.number;

@@ -3,7 +3,7 @@
 //! A generation is made in a directory that PID 1 never looks at, waited for to be on the disk, and renamed; then the
 //! links to the current one are replaced. Whoever is killed in between leaves the old generation current.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -19,6 +19,7 @@ use crate::containers::{self, Networks};
 use crate::file::{self, FileError, cannot};
 use crate::planner::Draft;
 use crate::source::{Datasource, Found};
+use crate::store::Needed;
 
 /// Generations that are kept beside those that links name.
 const KEPT: usize = 10;
@@ -50,6 +51,9 @@ pub(crate) struct Record {
     /// Addresses that were included; the content of the first one is the file `included-0`, and so on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) included: Vec<String>,
+    /// The images that were pulled for it, by their full names: the digest that each stood for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) images: BTreeMap<String, String>,
     /// Hex SHA-256 over everything it was made from.
     pub(crate) digest: String,
     /// Seconds since 1970, by the clock of the node.
@@ -202,6 +206,7 @@ impl Generations {
             network_config: input.found.network_config.as_ref().map(|(name, _)| name.clone()),
             meta: input.found.meta.clone(),
             included: included(input.found).map(|(url, _)| url.to_owned()).collect(),
+            images: draft.images.clone(),
             digest: input.digest(),
             time: now.as_secs(),
         };
@@ -226,10 +231,7 @@ impl Generations {
     pub(crate) fn prune(&self) -> Result<(), FileError> {
         let numbers = self.numbers();
         let mut kept: BTreeSet<u64> = numbers.iter().rev().take(KEPT).copied().collect();
-        kept.extend(entries(&self.directory).filter_map(|path| {
-            let target = fs::read_link(path).ok()?;
-            target.to_str()?.parse::<u64>().ok()
-        }));
+        kept.extend(self.linked());
         let mut used = BTreeSet::new();
         let mut trusted = BTreeSet::new();
         for number in numbers {
@@ -260,6 +262,28 @@ impl Generations {
             }
         }
         Ok(())
+    }
+
+    /// What the last two generations, and those that links name, need of images.
+    pub(crate) fn needed_images(&self) -> Needed {
+        let mut numbers: BTreeSet<u64> = self.numbers().into_iter().rev().take(2).collect();
+        numbers.extend(self.linked());
+        let mut needed = Needed::default();
+        for number in numbers {
+            let directory = self.directory.join(number.to_string());
+            if let Ok(generation) = Generation::read(&directory) {
+                needed.digests.extend(generation.record.images.into_values());
+            }
+            let shims = entries(&directory.join("bundles"))
+                .filter_map(|bundle| plan::read_json::<ShimConfig>(&bundle.join("shim.json")).ok());
+            needed.layers.extend(shims.flat_map(|shim| shim.sealed.into_keys()));
+        }
+        needed
+    }
+
+    /// The generations that links name.
+    fn linked(&self) -> impl Iterator<Item = u64> + use<> {
+        entries(&self.directory).filter_map(|path| fs::read_link(path).ok()?.to_str()?.parse().ok())
     }
 
     /// The numbers that are taken, in order.
@@ -381,7 +405,12 @@ mod tests {
         let (desired, _) = config::check("f", &found.user_data);
         let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
         let image = images::Image { digest: String::new(), layers: Vec::new(), config };
-        let images = images::Index { images: [("docker.io/library/a:latest".to_owned(), image)].into() };
+        let baked = images::Index {
+            images: [("docker.io/library/a:latest".to_owned(), image)].into(),
+            ..images::Index::default()
+        };
+        let store = crate::store::Store::of_node();
+        let images = crate::store::OnNode { baked: &baked, store: &store, pulled: images::Index::default() };
         let wanted = Wanted {
             desired: &desired.unwrap(),
             source: "f",

@@ -5,18 +5,22 @@
 //! certificates that count are those of the node, so `ca_certs` counts; they are read when the first request needs
 //! them, because most nodes only ever ask a metadata service, and that has no TLS.
 
+mod any_link;
 mod low_port;
+mod stream;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use any_link::AnyLink;
 use low_port::LowPort;
+pub(crate) use stream::Stream;
 use ureq::config::Config;
 pub(crate) use ureq::http::HeaderMap;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, AsSendBody, Body, http};
 
 use crate::clock;
@@ -105,13 +109,14 @@ impl Client {
 
     /// One that asks from a port below 1024, which shows that root asks. It speaks no TLS and follows no redirects.
     pub(crate) fn privileged(limits: Limits) -> Self {
-        let plain = Agent::with_parts(settings(&limits, None), LowPort, DefaultResolver::default());
+        let plain = Agent::with_parts(settings(&limits, None), LowPort, AnyLink::default());
         Self { plain, ..Self::new(Limits { redirects: 0, ..limits }) }
     }
 
     /// One that trusts the authorities in a file of PEM blocks.
     fn trusting(roots: &Path, limits: Limits) -> Self {
-        let plain = settings(&limits, None).new_agent();
+        let plain =
+            Agent::with_parts(settings(&limits, None), DefaultConnector::default(), AnyLink::default());
         Self { limits, roots: roots.to_owned(), plain, secure: Arc::default() }
     }
 
@@ -272,4 +277,4 @@ fn shown(url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 //!
 //! * find the user-data (`source`), judge it (`config`), make a plan of it (`planner`)
 //! * write the plan as a new generation, or find that the current one says the same (`generations`)
+//! * pull the images that it needs and that are not here (`store`)
 //! * make the machine what the configuration says: names, files, keys, disks (`apply`); hand the generation to PID 1
 //! * on SIGHUP do so again: a changed configuration takes effect without a reboot
 //! * meanwhile, in threads of their own: keep the network as it is described (`network`), and the time right (`clock`)
@@ -23,6 +24,7 @@ mod http;
 mod network;
 mod planner;
 mod source;
+mod store;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,6 +42,12 @@ use sys::signals::{SIGHUP, SignalFd};
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    if let [verb, property] = args.as_slice()
+        && verb == source::GUESTINFO
+    {
+        return source::tell_guestinfo(property);
+    }
     let host = match Host::read() {
         Ok(host) => Arc::new(host),
         Err(error) => {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use bundle::{Bundle, BundleError, Input};
+use bundle::{Bundle, Input};
+use config::container::{GivenContent, GivenFile, Mount, MountSource};
 use config::{Desired, Network, Problem, Service};
-use images::Image;
-use plan::{ContainerNetwork, Needs, Plan, ServiceName, paths};
+use plan::{Condition, ContainerNetwork, Needs, Plan, ServiceName};
 use serde_json::Value;
 
 use crate::containers::{self, Networks};
+use crate::store::{OnNode, Place, Wish};
 
 /// What a plan is made of.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +22,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) source: &'a str,
     pub(crate) hostname: &'a str,
     pub(crate) os_version: &'a str,
-    pub(crate) images: &'a images::Index,
+    pub(crate) images: &'a OnNode<'a>,
     pub(crate) seccomp: &'a Value,
     /// Certificate authorities that containers get.
     pub(crate) certificates: Option<&'a Path>,
@@ -40,13 +41,15 @@ pub(crate) struct Draft {
     gate: plan::Gate,
     services: BTreeMap<ServiceName, (Bundle, Service)>,
     networks: Networks,
+    /// Images that were pulled, by their full names, and the digests that these stood for.
+    pub(crate) images: BTreeMap<String, String>,
     /// The one of them that the system added: no boot fails for it.
     added: Option<ServiceName>,
 }
 
 /// Plans what is wanted.
 pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
-    let mut services = BTreeMap::new();
+    let (mut services, mut images) = (BTreeMap::new(), BTreeMap::new());
     let mut problems = Vec::new();
     let added = wanted.commands.map(|(name, service)| (name, service));
     if let Some((name, service)) = added.filter(|(name, _)| wanted.desired.services.contains_key(*name)) {
@@ -66,9 +69,23 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         let digest =
             |other: &ServiceName| services.get(other).map(|(bundle, _): &(Bundle, _)| bundle.digest.clone());
         let network = networks.of(name, service, digest);
-        match make(wanted, name, service, network.as_ref()) {
+        match make(wanted, name, service, network.as_ref(), &mut images) {
             Ok(bundle) => drop(services.insert(name.clone(), (bundle, service.clone()))),
             Err(problem) => problems.push(problem),
+        }
+    }
+    for (name, (_, service)) in &services {
+        let healthy =
+            service.depends_on.iter().filter(|(_, condition)| **condition == Condition::ServiceHealthy);
+        for (needed, _) in healthy {
+            if services
+                .get(needed)
+                .is_some_and(|(bundle, _): &(Bundle, Service)| bundle.shim.health.is_none())
+            {
+                let message = format!("'{needed}' has no health check, so it can never be healthy");
+                let (path, mark) = (format!("services.{name}.depends_on"), Some(service.image.mark));
+                problems.push(Problem::error(wanted.source, mark, &path, message));
+            }
         }
     }
     if !problems.is_empty() {
@@ -80,6 +97,7 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         gate: wanted.desired.gate,
         services,
         networks: networks.networks,
+        images,
         added: added.map(|(name, _)| name.clone()),
     })
 }
@@ -104,7 +122,7 @@ impl Draft {
                 restart: service.restart,
                 depends_on: service.depends_on.clone(),
                 // What sees the host's own files and mounts waits until they are there.
-                needs: Needs { network: service.network == Network::Host, machine: service.privileged },
+                needs: Needs { network: service.network == Network::Host, machine: sees_machine(service) },
                 stop_timeout_ms: u64::try_from(service.stop_grace_period.as_millis()).unwrap_or(u64::MAX),
                 required: self.added.as_ref() != Some(name),
             };
@@ -120,41 +138,49 @@ impl Draft {
     }
 }
 
+/// Whether it sees files, mounts or devices of the node's own.
+fn sees_machine(service: &Service) -> bool {
+    let container = &service.container;
+    let bind = |mount: &Mount| matches!(mount.source, MountSource::Bind { .. });
+    let file = |file: &GivenFile| matches!(file.content, GivenContent::File(_));
+    service.privileged
+        || container.mounts.iter().any(bind)
+        || container.files.iter().any(file)
+        || !container.devices.is_empty()
+}
+
 fn make(
     wanted: &Wanted<'_>,
     name: &ServiceName,
     service: &Service,
     network: Option<&ContainerNetwork>,
+    images: &mut BTreeMap<String, String>,
 ) -> Result<Bundle, Problem> {
-    let image = find(wanted, name, service)?;
-    let store = Path::new(paths::BAKED_IMAGES);
+    let added = wanted.commands.is_some_and(|(added, _)| added == name);
+    let path = if added { "holdfast.compat.run_in".to_owned() } else { format!("services.{name}.image") };
+    let wish = Wish::of(service)
+        .map_err(|error| Problem::error(wanted.source, Some(service.image.mark), &path, error.to_string()))?;
+    let found = wanted.images.find(&wish);
+    let Some(Place { image, store, sealed }) = found else {
+        return Err(wish.unfulfilled(wanted.images, wanted.source, service, &path));
+    };
+    if store == wanted.images.store.directory() {
+        images.insert(wish.reference.to_string(), image.digest.clone());
+    }
     let Wanted { seccomp, hostname, certificates, .. } = *wanted;
-    let input = Input { name, service, image, store, seccomp, hostname, certificates, network };
+    let input = Input { name, service, image, store, sealed, seccomp, hostname, certificates, network };
     bundle::bundle(&input).map_err(|error| {
-        let own_user = service.user.as_ref().filter(|_| matches!(error, BundleError::UserName { .. }));
-        let (key, mark) = own_user.map_or(("image", service.image.mark), |user| ("user", user.mark));
-        Problem::error(wanted.source, Some(mark), &format!("services.{name}.{key}"), error.to_string())
-    })
-}
-
-fn find<'a>(wanted: &Wanted<'a>, name: &ServiceName, service: &Service) -> Result<&'a Image, Problem> {
-    let full = images::expand_reference(&service.image.value);
-    wanted.images.images.get(&full).ok_or_else(|| {
-        let known: Vec<&str> = wanted.images.images.keys().map(String::as_str).collect();
-        let hint = match known.as_slice() {
-            [] => "no images are baked into this node: give some to image-build with --image".to_owned(),
-            known => format!("on this node are {}", known.join(", ")),
-        };
-        let added = wanted.commands.is_some_and(|(added, _)| added == name);
-        let path = if added { "holdfast.compat.run_in".to_owned() } else { format!("services.{name}.image") };
-        let message = format!("there is no image '{full}' on this node");
-        Problem::error(wanted.source, Some(service.image.mark), &path, message).with_hint(hint)
+        let mark = Some(service.image.mark);
+        Problem::error(wanted.source, mark, &format!("services.{name}.image"), error.to_string())
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use images::Image;
+
     use super::*;
+    use crate::store::Store;
 
     fn images() -> images::Index {
         let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
@@ -164,19 +190,25 @@ mod tests {
             ..image.clone()
         };
         let images = [("docker.io/library/a:latest", image), ("docker.io/library/named:latest", named)];
-        images::Index { images: images.into_iter().map(|(name, image)| (name.to_owned(), image)).collect() }
+        images::Index {
+            images: images.into_iter().map(|(name, image)| (name.to_owned(), image)).collect(),
+            ..images::Index::default()
+        }
     }
 
     fn plan_of(services: &str, images: &images::Index) -> Result<Plan, Vec<String>> {
-        let text = format!("#cloud-config\nservices:\n{services}");
+        let text =
+            format!("#cloud-config\nvolumes: {{v: }}\nconfigs: {{c: {{content: d}}}}\nservices:\n{services}");
         let (desired, problems) = config::check("f", text.as_bytes());
         let desired = desired.unwrap_or_else(|| panic!("{problems:#?}"));
+        let store = Store::of_node();
+        let on_node = OnNode { baked: images, store: &store, pulled: images::Index::default() };
         let wanted = Wanted {
             desired: &desired,
             source: "f",
             hostname: "node",
             os_version: "1.2.3",
-            images,
+            images: &on_node,
             seccomp: &Value::Null,
             certificates: None,
             before: &Networks::default(),
@@ -205,24 +237,23 @@ mod tests {
 
     #[test]
     fn what_the_node_cannot_run_is_said_at_its_line() {
-        let services = "  a: {image: nowhere, network_mode: none}\n  b: {image: a, network_mode: none, user: web}\n  \
-                        c: {image: named, network_mode: none}\n";
+        let services = "  a: {image: nowhere, network_mode: none, pull_policy: never}\n  b: {image: a, network_mode: none, user: web}\n  \
+                        c: {image: named, network_mode: none, depends_on: {b: {condition: service_healthy}}}\n";
         let problems = plan_of(services, &images()).expect_err("problems");
         assert_eq!(
             problems[0],
-            "error f:3:14 services.a.image: there is no image 'docker.io/library/nowhere:latest' on this node \
-             (on this node are docker.io/library/a:latest, docker.io/library/named:latest)"
+            "error f:5:14 services.a.image: there is no image 'docker.io/library/nowhere:latest' on this node, and \
+             'pull_policy: never' keeps it from being pulled (on this node are docker.io/library/a:latest, docker.io/library/named:latest)"
         );
-        assert!(
-            problems[1].starts_with("error f:4:43 services.b.user: the user 'web' is given by name"),
-            "{problems:?}"
-        );
-        assert!(
-            problems[2].starts_with("error f:5:14 services.c.image: the user 'web' is given by name"),
-            "{problems:?}"
+        assert_eq!(
+            problems[1],
+            "error f:7:14 services.c.depends_on: 'b' has no health check, so it can never be healthy"
         );
         let none = plan_of("  a: {image: a, network_mode: none}\n", &images::Index::default());
-        assert!(none.expect_err("problems")[0].contains("no images are baked"));
+        assert!(none.expect_err("problems")[0].contains("on this node are no images"));
+        let odd =
+            plan_of("  a: {image: 'a@sha256:00', network_mode: none}\n", &images()).expect_err("problems");
+        assert!(odd[0].contains("a digest is sha256: and 64 hex digits"), "{odd:?}");
     }
 
     #[test]
@@ -243,8 +274,20 @@ mod tests {
             ("logging", "{driver: console}"),
             ("pid", "host"),
             ("privileged", "true"),
+            ("pull_policy", "never"),
             ("user", "'1'"),
             ("working_dir", "/tmp"),
+            ("cap_add", "[SYS_TIME]"),
+            ("configs", "[c]"),
+            ("group_add", "[1]"),
+            ("healthcheck", "{test: 'true'}"),
+            ("hostname", "b"),
+            ("labels", "{a: b}"),
+            ("mem_limit", "64m"),
+            ("read_only", "true"),
+            ("stop_signal", "QUIT"),
+            ("tmpfs", "/tmp"),
+            ("volumes", "['v:/v']"),
         ] {
             let restarts = digest("") != digest(&format!("{key}: {value}"));
             assert_eq!(restarts, !config::WITHOUT_RESTART.contains(&key), "{key}");

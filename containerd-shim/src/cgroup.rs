@@ -43,6 +43,11 @@ impl Cgroup {
         }
     }
 
+    /// One of its files, for reading.
+    pub(crate) fn open(&self, file: &str) -> io::Result<File> {
+        File::open(self.path.join(file))
+    }
+
     /// Kills whoever is in it and removes it with the cgroups below it. One that does not exist is fine.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
         let path = || self.path.clone();

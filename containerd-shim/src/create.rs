@@ -20,6 +20,7 @@ use std::sync::Arc;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -32,6 +33,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::cgroup::path_in_config;
 use crate::network;
 use crate::run::directory;
+use crate::spec;
 
 /// Why the container does not run.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,8 @@ pub(crate) enum CreateError {
     Fork(#[source] io::Error),
     #[error("{reason}")]
     Refused { code: u8, reason: String },
+    #[error("{reason}: its layer has changed on the disk, and is pulled again")]
+    Damaged { reason: String },
     #[error("the process that creates the container ended without a word")]
     Silent,
 }
@@ -90,8 +94,19 @@ fn create_here(
         .map_err(|error| said("listen to libcontainer")(&error))?;
 
     let path = bundle.join("config.json");
-    let spec = Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
+    let mut spec =
+        Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
     check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
+    let completed = completed(&config.name);
+    let changed = spec::complete(&mut spec, config, rootfs).map_err(|error| chain(&error))?;
+    let bundle = if changed {
+        fs::create_dir(&completed)
+            .and_then(|()| spec.save(completed.join("config.json")).map_err(io::Error::other))
+            .map_err(|error| said("keep the completed config.json")(&error))?;
+        &completed
+    } else {
+        bundle
+    };
     if let Some(process) = spec.process() {
         // Programs open /dev/stdout as the user they run as.
         let user = process.user();
@@ -123,6 +138,27 @@ fn create_here(
         network::connect(pid.as_raw(), interfaces).map_err(|error| sys::console::chain(&error))?;
     }
     container.start().map_err(|error| error.to_string())
+}
+
+/// The `config.json` that the container of `bundle` was made from.
+pub(crate) fn config_of(bundle: &Path, name: &ServiceName) -> PathBuf {
+    let completed = completed(name).join("config.json");
+    if completed.exists() { completed } else { bundle.join("config.json") }
+}
+
+/// The bundle with what only the image and the node can tell, where there is any of it.
+fn completed(name: &ServiceName) -> PathBuf {
+    directory(name).join("bundle")
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// What the shim takes for granted of `config.json`.
@@ -172,6 +208,11 @@ impl Report {
         self.line(&format!("refused {code} {}\n", reason.replace('\n', " ")));
     }
 
+    /// The program is there, and cannot be read.
+    fn damaged(&self, reason: &str) {
+        self.line(&format!("damaged {}\n", reason.replace('\n', " ")));
+    }
+
     fn line(&self, line: &str) {
         // Nobody reads any more: the shim is gone, and so is whoever could be told.
         (&*self.0).write_all(line.as_bytes()).unwrap_or(());
@@ -190,6 +231,7 @@ fn understand(report: &str) -> Result<Pid, CreateError> {
                 let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
                 return Err(CreateError::Refused { code, reason: format!("{reason}{cause}") });
             }
+            Some(("damaged", reason)) => return Err(CreateError::Damaged { reason: reason.to_owned() }),
             Some(("cause", text)) => cause = cause.or(Some(text)),
             _ => {}
         }
@@ -209,7 +251,11 @@ impl Executor for Exec {
         let [program, args @ ..] = args else { return Err(ExecutorError::InvalidArg) };
         let error = Command::new(program).args(args).exec();
         let (code, reason) = explain(program, &error, Path::new(program).exists());
-        self.report.refused(code, &reason);
+        if error.raw_os_error() == Some(Errno::EIO as i32) {
+            self.report.damaged(&reason);
+        } else {
+            self.report.refused(code, &reason);
+        }
         Err(ExecutorError::Other(reason))
     }
 
@@ -282,6 +328,8 @@ mod tests {
                 other => panic!("{report:?}: {other:?}"),
             }
         }
+        let damaged = understand("pid 7\ndamaged cannot execute /x: I/O error\n");
+        assert!(matches!(damaged, Err(CreateError::Damaged { reason }) if reason.ends_with("I/O error")));
         assert!(matches!(understand(""), Err(CreateError::Silent)));
     }
 
@@ -310,10 +358,16 @@ mod tests {
         let config = ShimConfig {
             name: ServiceName::new("web").unwrap(),
             layers: Vec::new(),
+            sealed: Default::default(),
             writable: "/var".into(),
             stop_signal: 15,
             log: plan::Log::None,
             certificates: None,
+            user: plan::container::User::default(),
+            directories: Vec::new(),
+            files: Vec::new(),
+            devices: Vec::new(),
+            health: None,
             network: None,
         };
         let check = |root: &str, cgroup: &str, args: &[&str]| {

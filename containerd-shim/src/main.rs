@@ -22,14 +22,22 @@
 //!   set without MKNOD, SYS_RESOURCE and NET_RAW), `noNewPrivileges`, the profile in `rootfs/seccomp.json`, a device
 //!   rule that denies all (libcontainer adds the harmless devices), and Docker's masked and read-only paths.
 
-#![expect(unsafe_code, reason = "the child that creates the container is a fork of the shim")]
+#![expect(unsafe_code, reason = "what creates the container or enters it is a fork of the shim")]
 
 mod cgroup;
 mod create;
+mod exec;
+mod files;
+mod health;
 mod log;
 mod network;
+mod oom;
+mod probe;
 mod rootfs;
 mod run;
+mod spec;
+mod user;
+mod volumes;
 
 use std::error::Error;
 use std::path::Path;
@@ -55,7 +63,21 @@ fn main() -> ExitCode {
     };
     match run::run(bundle, &config) {
         Ok(exit) => ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX)),
-        Err(error) => fail(config.name.as_str(), &error, error.exit_code()),
+        Err(error) => {
+            let code = fail(config.name.as_str(), &error, error.exit_code());
+            if error.is_damage() {
+                // PID 1 always replaces a shim that was killed: by then the layer may be there anew.
+                end_killed();
+            }
+            code
+        }
+    }
+}
+
+/// Ends this process as if it had been killed.
+fn end_killed() {
+    if let Err(error) = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL) {
+        kmsg::write(Level::Warning, &format!("holdfast: the shim cannot end itself: {error}"));
     }
 }
 

@@ -6,7 +6,7 @@
 //! one layer at a time, so an image may have more layers than fit the page of options that mount(2) takes.
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_bind, mount_change,
     mount_remount, move_mount,
 };
+use sys::verity_digest;
 
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +31,32 @@ pub(crate) enum RootfsError {
     Directory { path: PathBuf, source: io::Error },
     #[error("cannot mount a tmpfs on {path}")]
     Tmpfs { path: PathBuf, source: io::Error },
+    #[error(
+        "the layer {path} is not as it was pulled: its fs-verity digest is {found}, and {wanted} is recorded; it is not run, and pulled again"
+    )]
+    Altered { path: PathBuf, found: String, wanted: String },
+    #[error("cannot measure the layer {path}; it is not run, and pulled again")]
+    Measure { path: PathBuf, source: io::Error },
     #[error("cannot mount the layer {path}{said}")]
     Layer { path: PathBuf, said: KernelSaid, source: io::Error },
     #[error("cannot mount the root with its writable layer in {path}{said}")]
     Overlay { path: PathBuf, said: KernelSaid, source: io::Error },
     #[error("cannot give the container the certificates {path}")]
     Certificates { path: PathBuf, source: io::Error },
+}
+
+impl RootfsError {
+    /// Whether a layer is not what was pulled.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Altered { .. } | Self::Measure { .. } => true,
+            Self::Layer { source, .. } => {
+                let number = source.raw_os_error();
+                [Errno::IO, Errno::UCLEAN].iter().any(|error| number == Some(error.raw_os_error()))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The kernel's own words about a mount that failed, where it has some.
@@ -63,7 +84,10 @@ pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, Ro
     let mut lower = Vec::new();
     for (n, file) in config.layers.iter().enumerate() {
         let target = make_directory(directory.join("layers").join(n.to_string()))?;
-        mount_layer(file, &target).map_err(|(source, said)| RootfsError::Layer {
+        let measured = config.sealed.get(file).map(|wanted| measure(file, wanted)).transpose()?;
+        // What was measured is what is mounted, also when the name leads to another file by now.
+        let source = measured.as_ref().map_or_else(|| file.clone(), path_of);
+        mount_layer(&source, &target).map_err(|(source, said)| RootfsError::Layer {
             path: file.clone(),
             said,
             source,
@@ -87,6 +111,18 @@ pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, Ro
             .map_err(|source| RootfsError::Certificates { path: file.clone(), source })?;
     }
     Ok(target)
+}
+
+/// Opens a layer's file when its content is the one that is recorded. The kernel checks each block against that when it
+/// is read, also for the mount.
+fn measure(file: &Path, wanted: &str) -> Result<File, RootfsError> {
+    let measured = File::open(file).and_then(|file| Ok((verity_digest::measure(&file)?, file)));
+    let (found, opened) =
+        measured.map_err(|source| RootfsError::Measure { path: file.to_owned(), source })?;
+    if found == wanted {
+        return Ok(opened);
+    }
+    Err(RootfsError::Altered { path: file.to_owned(), found, wanted: wanted.to_owned() })
 }
 
 /// Where programs look for certificate authorities (Debian's and Alpine's place).
@@ -118,13 +154,17 @@ fn mount_certificates(file: &Path, rootfs: &Path) -> io::Result<()> {
         }
         result => result?,
     };
-    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    mount_bind(file, path(&target))?;
+    mount_bind(file, path_of(&target))?;
     // Opened again, to be what is now mounted there.
     let mounted = open(CERTIFICATES_FILE, OFlags::empty())?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount_remount(path(&mounted), MountFlags::BIND | flags, "")?;
+    mount_remount(path_of(&mounted), MountFlags::BIND | flags, "")?;
     Ok(())
+}
+
+/// A path that leads to what is open.
+fn path_of(fd: &impl AsRawFd) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }
 
 fn make_directory(path: PathBuf) -> Result<PathBuf, RootfsError> {

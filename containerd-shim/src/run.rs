@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,13 +12,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mm::Advice;
 use sys::kmsg::{self, Level};
 use sys::process::Exit;
-use sys::signals::{SIGCHLD, SIGINT, SIGTERM, SignalFd};
+use sys::signals::{SIGCHLD, SIGINT, SIGKILL, SIGTERM, SignalFd};
 
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::create::{self, CreateError};
+use crate::exec::Container;
+use crate::files::{self, FileError};
 use crate::log::Output;
 use crate::network::{self, NetworkError};
+use crate::oom::Oom;
+use crate::probe::{Probe, Verdict};
 use crate::rootfs::{self, RootfsError};
+use crate::volumes::{self, VolumeError};
 
 /// Why there is no container.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,10 @@ pub(crate) enum RunError {
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
     Network(#[from] NetworkError),
     #[error(transparent)]
     Create(#[from] CreateError),
@@ -44,6 +54,18 @@ impl RunError {
         match self {
             Self::Create(CreateError::Refused { code, .. }) => *code,
             _ => crate::CANNOT_RUN,
+        }
+    }
+}
+
+impl RunError {
+    /// Whether the image's files are not what was pulled. The agent pulls them again, so another attempt is worth it
+    /// whatever the restart policy is.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Rootfs(error) => error.is_damage(),
+            Self::Create(error) => matches!(error, CreateError::Damaged { .. }),
+            _ => false,
         }
     }
 }
@@ -66,6 +88,8 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     let cgroup = Cgroup::of(&config.name);
     cgroup.remove()?;
     let rootfs = rootfs::mount(&directory(&config.name), config)?;
+    volumes::make(&config.directories, &rootfs, config.name.as_str())?;
+    files::write(config.name.as_str(), &config.files)?;
     let mut sharer = None;
     if let Some(network) = &config.network {
         sharer = network::prepare(&directory(&config.name), network)?;
@@ -74,51 +98,113 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
 
     let started = create::create(bundle, config, &rootfs, file);
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
-    drop_capabilities().map_err(setup("drop capabilities"))?;
+    let mut held = Held {
+        pid: container,
+        stop_signal,
+        probe: probe(bundle, config, container).map_err(setup("prepare the health check"))?,
+        // A kernel without control of memory has no such file, and ends nothing for it.
+        oom: Oom::watch(&cgroup, &config.name).ok(),
+        ends: None,
+        sharer,
+    };
+    drop_capabilities(held.probe.is_some()).map_err(setup("drop capabilities"))?;
     notify(&config.name, &[sd_notify::NotifyState::Ready]);
     forget_program();
-    let exit = hold(container, stop_signal, &signals, &mut output, sharer).map_err(setup("wait"));
+    let exit = held.hold(&signals, &mut output).map_err(setup("wait"));
     clean_up(&cgroup, &config.name);
     output.finish();
     exit
 }
 
-/// Waits until `container` ends; the event loop. When `sharer`, the process whose network the container shares, has ended,
-/// the container ends, too, so that it is started again with the network of the next one.
-fn hold(
-    container: Pid,
+fn probe(bundle: &Path, config: &ShimConfig, container: Pid) -> io::Result<Option<Probe>> {
+    let Some(check) = &config.health else { return Ok(None) };
+    let entry = Container::new(container, &config.name, &create::config_of(bundle, &config.name))?;
+    Ok(Some(Probe::new(entry, check, &config.name)))
+}
+
+/// How long a container that is ended for its health may take to stop by itself.
+const UNHEALTHY_GRACE: Duration = Duration::from_secs(10);
+
+/// The running container, and what is watched of it.
+#[derive(Debug)]
+struct Held {
+    pid: Pid,
     stop_signal: Signal,
-    signals: &SignalFd,
-    output: &mut Output,
-    mut sharer: Option<OwnedFd>,
-) -> io::Result<Exit> {
-    loop {
-        // Besides the container these are the child that made it and, when the container shares the host's process
-        // ids, the orphans of its processes.
-        while let Some((pid, exit)) = sys::process::reap()? {
-            if pid == container.as_raw() {
-                return Ok(exit);
+    probe: Option<Probe>,
+    oom: Option<Oom>,
+    /// When it is killed, once it has been asked to end because it is unhealthy.
+    ends: Option<Instant>,
+    /// The process whose network the container shares: when it has ended, the container ends, too, so that it is started
+    /// again with the network of the next one.
+    sharer: Option<OwnedFd>,
+}
+
+impl Held {
+    /// Waits until the container ends; the event loop.
+    fn hold(&mut self, signals: &SignalFd, output: &mut Output) -> io::Result<Exit> {
+        loop {
+            // Besides the container these are the child that made it, health checks and, when the container shares the
+            // host's process ids, the orphans of its processes.
+            while let Some((pid, exit)) = sys::process::reap()? {
+                if pid == self.pid.as_raw() {
+                    self.say_oom();
+                    // Ended for its health, it has failed, however well it took the signal.
+                    return Ok(self.ends.map_or(exit, |_| Exit::Signal(SIGKILL)));
+                }
+                let verdict = self.probe.as_mut().map(|probe| probe.reaped(pid, exit));
+                self.judge(verdict)?;
+            }
+            while let Some(signal) = signals.read()? {
+                if signal.number != SIGCHLD {
+                    // It has not been reaped, so the id is still the container's.
+                    kill(self.pid, self.stop_signal)?;
+                }
+            }
+            if self.sharer.as_ref().is_some_and(has_ended) {
+                kill(self.pid, Signal::SIGKILL)?;
+                self.sharer = None;
+            }
+            let timeout = self.turn()?.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+            output.pump();
+            self.say_oom();
+            let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+            wanted.extend(output.pipe().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+            wanted.extend(self.oom.as_ref().map(|oom| PollFd::from_borrowed_fd(oom.file(), PollFlags::PRI)));
+            wanted.extend(self.sharer.as_ref().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
+            match poll(&mut wanted, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        while let Some(signal) = signals.read()? {
-            if signal.number != SIGCHLD {
-                // It has not been reaped, so the id is still the container's.
-                kill(container, stop_signal)?;
+    }
+
+    /// Does what is due, and gives the time until something is due again.
+    fn turn(&mut self) -> io::Result<Option<Duration>> {
+        if let Some(ends) = self.ends {
+            let left = ends.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                kill(self.pid, Signal::SIGKILL)?;
+                return Ok(None);
             }
+            return Ok(Some(left));
         }
-        if sharer.as_ref().is_some_and(has_ended) {
-            kill(container, Signal::SIGKILL)?;
-            sharer = None;
+        let Some((next, verdict)) = self.probe.as_mut().map(Probe::turn) else { return Ok(None) };
+        self.judge(Some(verdict))?;
+        // Whole milliseconds: with less, the loop would turn in vain.
+        Ok(Some(next.min(LONGEST_WAIT) + Duration::from_millis(1)))
+    }
+
+    fn judge(&mut self, verdict: Option<Verdict>) -> io::Result<()> {
+        if verdict == Some(Verdict::Ends) && self.ends.is_none() {
+            self.ends = Some(Instant::now() + UNHEALTHY_GRACE);
+            kill(self.pid, self.stop_signal)?;
         }
-        output.pump();
-        let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
-        if let Some(pipe) = output.pipe() {
-            wanted.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
-        }
-        wanted.extend(sharer.as_ref().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
-        match poll(&mut wanted, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        Ok(())
+    }
+
+    fn say_oom(&mut self) {
+        if let Some(oom) = &mut self.oom {
+            oom.turn();
         }
     }
 }
@@ -129,11 +215,16 @@ fn has_ended(process: &OwnedFd) -> bool {
     poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
-/// Keeps what the event loop takes: killing processes of other users. Files it still touches are root's.
-fn drop_capabilities() -> io::Result<()> {
+/// The kernel takes longer times; nothing depends on them.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Keeps what the event loop takes: killing processes of other users. Files it still touches are root's. With a health
+/// check the rest stays within reach, as entering the container takes most of it: the loop itself does without.
+fn drop_capabilities(has_check: bool) -> io::Result<()> {
     let kept = [caps::Capability::CAP_KILL].into_iter().collect();
-    for set in [caps::CapSet::Effective, caps::CapSet::Permitted] {
-        caps::set(None, set, &kept).map_err(io::Error::other)?;
+    caps::set(None, caps::CapSet::Effective, &kept).map_err(io::Error::other)?;
+    if !has_check {
+        caps::set(None, caps::CapSet::Permitted, &kept).map_err(io::Error::other)?;
     }
     Ok(())
 }
@@ -162,7 +253,7 @@ fn clean_up(cgroup: &Cgroup, name: &ServiceName) {
     }
 }
 
-fn notify(name: &ServiceName, state: &[sd_notify::NotifyState<'_>]) {
+pub(crate) fn notify(name: &ServiceName, state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         kmsg::write(Level::Warning, &format!("holdfast: {name}: cannot tell PID 1: {error}"));
     }

@@ -13,6 +13,7 @@ mod hash;
 mod images;
 mod inspect;
 mod install;
+mod kernel;
 mod packages;
 mod progress;
 mod project;
@@ -34,6 +35,8 @@ enum Command {
     Build(build::Args),
     /// Make an OCI image layout from Debian packages
     Image(images::Args),
+    /// Make one of our own kernels, unless the cache holds it
+    Kernel(kernel::Args),
     /// Boot a build in QEMU with its console on this terminal
     Run(run::Args),
     /// Put another build into a slot of a disk image
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Build(args) => build::run(&args),
         Command::Image(args) => images::run(&args),
+        Command::Kernel(args) => kernel::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,14 +1,20 @@
 //! Says what is being done: one moving line on a terminal, plain lines elsewhere.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often a long step says where it is when there is no terminal.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// The line on the terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
+    /// When something was said last.
+    said: Cell<Instant>,
 }
 
 impl Progress {
@@ -22,7 +28,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self { bar }
+        Self { bar, said: Cell::new(Instant::now()) }
     }
 
     /// The next step begins.
@@ -33,6 +39,26 @@ impl Progress {
                 bar.set_message(what.to_owned());
             }
             None => eprintln!("{what}"),
+        }
+        self.said.set(Instant::now());
+    }
+
+    /// Where a long step is: how much is done, and what it is doing.
+    pub(crate) fn detail(&self, done: u64, doing: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(format!("{done}: {doing}")),
+            None if self.said.get().elapsed() > PAUSE => {
+                eprintln!("  {done}: {doing}");
+                self.said.set(Instant::now());
+            }
+            None => {}
+        }
+    }
+
+    /// So many more steps than were known before.
+    pub(crate) fn more(&self, steps: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc_length(steps);
         }
     }
 }

@@ -31,20 +31,37 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// PID 1 with a fault built in: see `init/src/fault.rs`.
 pub fn faulty_init(feature: &str) -> PathBuf {
+    made_for_tests("init", Some(feature))
+}
+
+/// The program that checks what the kernel does: see `tests/kernel-probe`.
+pub fn kernel_probe() -> PathBuf {
+    made_for_tests("kernel-probe", None)
+}
+
+/// A program that `make build` does not make.
+fn made_for_tests(package: &str, feature: Option<&str>) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     // A build that failed leaves nothing that another one trusts.
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let target = workspace().join("faults");
     let cargo = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "-p", "init", "--features", feature, "--target-dir"])
+        .args(["build", "--locked", "-p", package, "--target-dir"])
         .arg(&target)
+        .args(feature.into_iter().flat_map(|feature| ["--features", feature]))
         .current_dir(project())
         .output()
         .expect("cargo starts");
-    assert!(cargo.status.success(), "cannot build {feature}: {}", String::from_utf8_lossy(&cargo.stderr));
-    let init = target.join(feature);
-    std::fs::copy(target.join("x86_64-unknown-linux-gnu/debug/init"), &init).expect("init can be copied");
-    init
+    assert!(cargo.status.success(), "cannot build {package}: {}", String::from_utf8_lossy(&cargo.stderr));
+    let program = target.join(feature.unwrap_or(package));
+    let built = target.join("x86_64-unknown-linux-gnu/debug").join(package);
+    std::fs::copy(built, &program).expect("a program can be copied");
+    program
+}
+
+/// The kernel that the tests boot: `HOLDFAST_TEST_KERNEL`, else the one that a build takes by itself.
+pub fn kernel() -> String {
+    std::env::var("HOLDFAST_TEST_KERNEL").unwrap_or_else(|_| "debian-cloud".to_owned())
 }
 
 /// Runs `image-build` and fails with what it said.
@@ -120,10 +137,12 @@ impl Recipe {
         let lock = File::create(builds.join(format!("{}.lock", self.name))).expect("a lock file can be made");
         lock.lock().expect("a lock file can be locked");
         let out = builds.join(&self.name);
-        let image = format!("busybox={}", busybox(&builds).display());
+        let busybox = format!("busybox={}", layout(&builds, "busybox", "examples").display());
+        let probe = format!("probe={}", layout(&builds, "probe", "tests").display());
         let mut args = vec!["build".to_owned(), "--out".to_owned(), out.display().to_string()];
         let binaries = target().join("release").display().to_string();
-        args.extend(["--image".to_owned(), image, "--bin-dir".to_owned(), binaries]);
+        args.extend(["--image".to_owned(), busybox, "--image".to_owned(), probe]);
+        args.extend(["--bin-dir".to_owned(), binaries, "--kernel".to_owned(), kernel()]);
         if let Some(version) = &self.version {
             args.extend(["--version".to_owned(), version.clone()]);
         }
@@ -145,16 +164,20 @@ impl Recipe {
     }
 }
 
-/// The busybox image as an OCI layout.
-fn busybox(builds: &Path) -> &'static Path {
-    static LAYOUT: OnceLock<PathBuf> = OnceLock::new();
-    LAYOUT.get_or_init(|| {
-        let lock = File::create(builds.join("busybox.lock")).expect("a lock file can be made");
-        lock.lock().expect("a lock file can be locked");
-        let layout = builds.join("busybox-image");
-        image_build(&["image", "examples/images/busybox.toml", "--out", &layout.display().to_string()]);
-        layout
-    })
+/// An image as an OCI layout, made of its definition in the `images` of a folder of the project.
+fn layout(builds: &Path, name: &str, folder: &str) -> PathBuf {
+    static MADE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(layout) = made.get(name) {
+        return layout.clone();
+    }
+    let lock = File::create(builds.join(format!("{name}.lock"))).expect("a lock file can be made");
+    lock.lock().expect("a lock file can be locked");
+    let layout = builds.join(format!("{name}-image"));
+    let definition = format!("{folder}/images/{name}.toml");
+    image_build(&["image", &definition, "--out", &layout.display().to_string()]);
+    made.insert(name.to_owned(), layout.clone());
+    layout
 }
 
 /// A finished build.

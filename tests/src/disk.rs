@@ -58,9 +58,14 @@ impl Disk {
     /// Flips one bit in the first block of `file`, where it lies in the root of a slot.
     pub fn flip_a_bit_of(&self, file: &Path, slot: &str) {
         let content = std::fs::read(file).expect("the file can be read");
+        self.flip_a_bit_in(&content, &format!("root-{slot}"));
+    }
+
+    /// Flips one bit in the first block of a file with this content, where it lies in a partition.
+    pub fn flip_a_bit_in(&self, content: &[u8], partition: &str) {
         let start = content.get(..16 * BLOCK).expect("the file is no small one");
-        let (first, length) = self.partition(&format!("root-{slot}"));
-        let at = self.find(start, first, length).expect("the root holds the file") + 100;
+        let (first, length) = self.partition(partition);
+        let at = self.find(start, first, length).expect("the partition holds the file") + 100;
         let flipped: Vec<u8> = self.read(at, 1).into_iter().map(|byte| byte ^ 1).collect();
         self.write(at, &flipped);
     }

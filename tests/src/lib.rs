@@ -15,13 +15,15 @@ mod build;
 mod console;
 mod disk;
 mod lan;
+mod registry;
 mod server;
 mod time_server;
 mod vm;
 
-pub use build::{Build, Recipe, binary, faulty_init, project};
+pub use build::{Build, Recipe, binary, faulty_init, kernel, kernel_probe, project};
 pub use disk::{Disk, iso};
 pub use lan::{BRIDGE, Lan, Process};
+pub use registry::{Registry, busybox_image, busybox_program};
 pub use server::{Request, Response, Server};
 pub use time_server::TimeServer;
 pub use vm::{Page, Vm, VmBuilder, directory};

@@ -47,6 +47,8 @@ pub enum Response {
     },
     /// These bytes as they are, then the connection is closed.
     Raw(Vec<u8>),
+    /// These bytes as they are, then nothing for so long.
+    Stalled(Vec<u8>, Duration),
     /// The head of an answer, then a body that never ends.
     Endless,
     /// Nothing for so long, then nothing at all.
@@ -86,6 +88,11 @@ impl Response {
                 while !stop.load(Ordering::Relaxed) {
                     stream.write_all(&[b'x'; 4096])?;
                 }
+                Ok(())
+            }
+            Self::Stalled(bytes, time) => {
+                stream.write_all(bytes)?;
+                thread::sleep(*time);
                 Ok(())
             }
             Self::Silence(time) => {

@@ -67,6 +67,11 @@ impl Vm {
         VmBuilder::new("--disk", &build)
     }
 
+    /// Boots the uncompressed kernel of `build` on a machine without firmware and PCI, with a copy of its disk attached.
+    pub fn microvm(build: Build) -> VmBuilder {
+        VmBuilder::new("--microvm", &build)
+    }
+
     /// Boots `build` without a disk.
     pub fn netboot(build: Build) -> VmBuilder {
         VmBuilder::new("--netboot", &build)
@@ -123,6 +128,11 @@ impl VmBuilder {
     /// No disk at all.
     pub fn without_disk(self) -> Self {
         self.args(&["--no-disk"])
+    }
+
+    /// Disks and adapters as real machines have them (SATA, e1000e) instead of virtual ones.
+    pub fn on_hardware(self) -> Self {
+        self.args(&["--hardware"])
     }
 
     /// No network at all.

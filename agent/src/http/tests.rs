@@ -13,7 +13,7 @@ const LIMITS: Limits =
     Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(2), body: 1000, redirects: 2 };
 
 /// A server on the loopback that gives each connection to `answer`, until the test ends.
-fn serve(answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> u16 {
+pub(crate) fn serve(answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let answer = Arc::new(answer);
@@ -28,7 +28,7 @@ fn serve(answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -
 }
 
 /// The lines of a request's head, and its body.
-fn request(stream: &mut impl Read) -> io::Result<(Vec<String>, Vec<u8>)> {
+pub(crate) fn request(stream: &mut impl Read) -> io::Result<(Vec<String>, Vec<u8>)> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {

@@ -2,7 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>
 
-use super::service::{ADDRESS, Ask, Instance, SourceError};
+use super::service::{ADDRESS, Ask, Instance, SourceError, first_that_answers};
 use super::{Datasource, Found};
 use crate::http::Pairs;
 
@@ -13,11 +13,7 @@ const SERVICES: [&str; 2] = [ADDRESS, "http://[fd00:ec2::254]"];
 const TOKEN_LIFETIME: &str = "300";
 
 pub(super) fn fetch(ask: &dyn Ask) -> Result<Found, SourceError> {
-    let [first, second] = SERVICES;
-    match fetch_from(ask, first) {
-        Err(error) if !error.is_answer() => fetch_from(ask, second).map_err(|_| error),
-        result => result,
-    }
+    first_that_answers(&SERVICES, |service| fetch_from(ask, service))
 }
 
 fn fetch_from(ask: &dyn Ask, service: &str) -> Result<Found, SourceError> {

@@ -7,8 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
-use super::service::{ADDRESS, Ask, Instance, SourceError, from_base64, from_json};
+use super::service::{ADDRESS, Ask, Instance, SourceError, first_that_answers, from_base64, from_json};
 use super::{Datasource, Found};
+
+/// The addresses are the same everywhere, so no name is looked up. IPv6 is for instances without IPv4.
+const SERVICES: [&str; 2] = [ADDRESS, "http://[fd20:ce::254]"];
 
 /// Whoever asks and whoever answers has to say this.
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
@@ -35,9 +38,12 @@ struct Attributes {
     block_project_ssh_keys: String,
 }
 
-/// The server's address is the same everywhere, so no name is looked up.
 pub(super) fn fetch(ask: &dyn Ask) -> Result<Found, SourceError> {
-    let url = |path: &str| format!("{ADDRESS}/computeMetadata/v1/{path}/?recursive=true");
+    first_that_answers(&SERVICES, |service| fetch_from(ask, service))
+}
+
+fn fetch_from(ask: &dyn Ask, service: &str) -> Result<Found, SourceError> {
+    let url = |path: &str| format!("{service}/computeMetadata/v1/{path}/?recursive=true");
     let instance = url("instance");
     let answer = ask.get(&instance, &[FLAVOR])?;
     if answer.header(FLAVOR.0) != Some(FLAVOR.1) {

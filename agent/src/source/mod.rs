@@ -3,6 +3,7 @@
 //! * the kernel command line: the user-data itself, or where it is (`ds=nocloud;s=URL`, `cloud-config-url=URL`); the
 //!   firmware may say the same in the machine's serial number
 //! * a disk with the label `CIDATA` or `config-2`
+//! * the properties of a virtual machine of VMware
 //! * a file that was baked into the root
 //! * the metadata service of the cloud that the firmware names
 //!
@@ -30,12 +31,14 @@ mod scaleway;
 mod search;
 mod seed;
 mod service;
+mod vmware;
 mod vultr;
 
 use config::{Included, MetaData, Problem};
 
 pub(crate) use datasource::Datasource;
 pub(crate) use search::Search;
+pub(crate) use vmware::{VERB as GUESTINFO, tell as tell_guestinfo};
 
 /// User-data and what came with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

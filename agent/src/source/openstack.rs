@@ -6,8 +6,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::network_data;
-use super::service::{ADDRESS, Ask, Instance, SourceError, from_base64, from_json, named, text};
+use super::service::{
+    ADDRESS, Ask, Instance, SourceError, first_that_answers, from_base64, from_json, named, text,
+};
 use super::{Datasource, Found};
+
+/// IPv6 is for networks without IPv4: there the service has a link-local address, on whichever link it is.
+/// <https://docs.openstack.org/neutron/latest/admin/config-ipv6.html>
+const SERVICES: [&str; 2] = [ADDRESS, "http://[fe80::a9fe:a9fe]"];
 
 /// Where the documents are, below a config drive's root as in the service.
 pub(super) const FOLDER: &str = "openstack/latest";
@@ -27,7 +33,9 @@ struct Server {
 }
 
 pub(super) fn fetch(ask: &dyn Ask) -> Result<Found, SourceError> {
-    read(Datasource::OpenStack, |name| ask.optional(&format!("{ADDRESS}/{FOLDER}/{name}"), &[]))
+    first_that_answers(&SERVICES, |service| {
+        read(Datasource::OpenStack, |name| ask.optional(&format!("{service}/{FOLDER}/{name}"), &[]))
+    })
 }
 
 /// Puts the documents together. `get` gives one by its name, or `None` when there is no such document.

@@ -137,7 +137,11 @@ pub(super) fn fetch(remote: &Remote, known: &Known, patience: Patience) -> Resul
             Datasource::Scaleway => scaleway::fetch(&ask)?,
             Datasource::Oracle => oracle::fetch(&ask)?,
             Datasource::Vultr => vultr::fetch(&ask)?,
-            Datasource::CommandLine | Datasource::NoCloud | Datasource::BakedIn | Datasource::ConfigDrive => {
+            Datasource::CommandLine
+            | Datasource::NoCloud
+            | Datasource::BakedIn
+            | Datasource::ConfigDrive
+            | Datasource::Vmware => {
                 return Err(SourceError::NoService(cloud.name()));
             }
         },

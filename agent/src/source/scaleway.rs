@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::service::{Ask, Instance, SourceError, from_json, named};
+use super::service::{Ask, Instance, SourceError, first_that_answers, from_json, named};
 use super::{Datasource, Found};
 
 /// IPv6 is for instances without IPv4.
@@ -32,11 +32,7 @@ struct Key {
 
 /// `ask` asks from ports below 1024, which show that it is root who asks.
 pub(super) fn fetch(ask: &dyn Ask) -> Result<Found, SourceError> {
-    let [first, second] = SERVICES;
-    match fetch_from(ask, first) {
-        Err(error) if !error.is_answer() => fetch_from(ask, second).map_err(|_| error),
-        result => result,
-    }
+    first_that_answers(&SERVICES, |service| fetch_from(ask, service))
 }
 
 fn fetch_from(ask: &dyn Ask, service: &str) -> Result<Found, SourceError> {

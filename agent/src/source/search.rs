@@ -15,7 +15,7 @@ use super::label::FileSystem;
 use super::remote::{self, Known, Named, Patience, Remote};
 use super::seed::Seed;
 use super::service::{Instance, SourceError};
-use super::{Datasource, Found, azure, configdrive, include, nocloud};
+use super::{Datasource, Found, azure, configdrive, include, nocloud, vmware};
 use crate::network::Network;
 use crate::{console, host};
 
@@ -52,6 +52,7 @@ const DHCP_PATIENCE: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub(crate) struct Search {
     cmdline: String,
+    dmi: Dmi,
     network: Network,
     named: Named,
     disks: Disks,
@@ -78,6 +79,7 @@ impl Search {
         }
         Self {
             cmdline: cmdline.to_owned(),
+            dmi,
             network: network.clone(),
             named,
             disks: Disks::default(),
@@ -146,6 +148,9 @@ impl Search {
         if let Some(found) = self.look_at_disks() {
             return Some(found);
         }
+        if let Some(found) = self.properties() {
+            return Some(found);
+        }
         match fs::read(paths::BAKED_USER_DATA) {
             Ok(user_data) => {
                 let found = Found::new(Datasource::BakedIn, paths::BAKED_USER_DATA, user_data);
@@ -157,6 +162,17 @@ impl Search {
                 None
             }
         }
+    }
+
+    /// What a virtual machine of VMware is told.
+    fn properties(&self) -> Option<Found> {
+        if !vmware::is_here(&self.dmi) {
+            return None;
+        }
+        vmware::read(&self.dmi).unwrap_or_else(|error| {
+            console::warning(format_args!("user-data: VMware: {}", console::chain(&error)));
+            None
+        })
     }
 
     /// Waits for a disk, or for a server when there is one to ask.

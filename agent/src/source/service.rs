@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use userdata::{Budget, Duplicates, Place, Report, SourceId, parse};
 
+use super::vmware::GuestinfoError;
 use super::{Datasource, Found};
 use crate::file::FileError;
 use crate::http::{Client, HttpError, Pairs, Response};
@@ -32,6 +33,12 @@ pub(super) enum SourceError {
     Yaml { document: String, problem: String },
     #[error("{document} is not XML")]
     Xml { document: String, source: roxmltree::Error },
+    #[error(transparent)]
+    Guestinfo(#[from] GuestinfoError),
+    #[error("{document} is in the encoding '{encoding}': known are base64 and gzip+base64")]
+    Encoding { document: String, encoding: String },
+    #[error("{document} {reason}")]
+    Packed { document: String, reason: String },
     #[error("{document} is not base64")]
     Base64 { document: String, source: base64::DecodeError },
     #[error("{document} has no {what}")]
@@ -68,10 +75,31 @@ impl SourceError {
         matches!(self, Self::Http(error) if error.is_missing())
     }
 
-    /// Whether a server has answered at all.
+    /// Whether nobody has answered.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Http(HttpError::TimedOut { .. } | HttpError::Failed { .. }))
+    }
+
+    /// Whether a server has answered that it will not.
     pub(super) fn is_answer(&self) -> bool {
         matches!(self, Self::Http(HttpError::Status { .. }))
     }
+}
+
+/// Asks the addresses of one service in turn, until there is an answer, whatever it is. When there is none, the first
+/// one's silence counts: that is the address that everybody has.
+pub(super) fn first_that_answers<T>(
+    addresses: &[&str],
+    mut ask: impl FnMut(&str) -> Result<T, SourceError>,
+) -> Result<T, SourceError> {
+    let mut silence = None;
+    for address in addresses {
+        match ask(address) {
+            Err(error) if error.is_silence() => drop(silence.get_or_insert(error)),
+            result => return result,
+        }
+    }
+    Err(silence.unwrap_or(SourceError::Late))
 }
 
 /// Servers that are asked until the time is over.

@@ -46,7 +46,7 @@ pub(crate) struct Output {
 impl Output {
     /// Makes the directory when it is not there.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        for folder in [folder.join("direct"), folder.join("netboot"), folder.join("bin")] {
+        for folder in ["direct", "netboot", "microvm", "bin"].map(|name| folder.join(name)) {
             fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
         Ok(Self { folder: folder.to_owned(), artifacts: BTreeMap::new() })

@@ -1,26 +1,42 @@
-//! The kernel package: its image, its modules, and the index that says what needs what.
+//! The kernel of a build: its image, its modules, and the index that says what needs what.
 //!
 //! The modules say themselves what they need and which devices they serve (`.modinfo`), so no depmod is run.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Read;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use modules::{Index, Module, Stage};
 
-use super::manifest::{Manifest, Modules};
+use super::manifest::{Demand, Manifest};
 use crate::glob;
 use crate::packages::Package;
 
-/// A kernel with the modules that an image takes.
+/// A kernel with the modules that an image may take.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     /// `uname -r`.
     pub(crate) release: String,
     /// The bootable image.
     pub(crate) image: Vec<u8>,
-    /// The package's modules by name: compressed by xz, as they came.
-    packed: BTreeMap<String, Vec<u8>>,
+    /// The same as an ELF file, for monitors that start it without firmware; only of kernels without modules.
+    pub(crate) elf: Option<Vec<u8>>,
+    /// How it was configured.
+    pub(crate) config: Vec<u8>,
+    /// Its modules by name: compressed by xz, as they came.
+    packed: BTreeMap<String, Packed>,
+    /// Paths of what would be modules and is built in.
+    builtin: BTreeMap<String, String>,
+}
+
+/// A module as it came.
+#[derive(Debug)]
+struct Packed {
+    /// Below `kernel/`, without `.ko`.
+    path: String,
+    content: Vec<u8>,
 }
 
 /// Files of `/usr/lib/modules`, the index among them.
@@ -34,9 +50,9 @@ struct Modinfo {
 }
 
 impl Kernel {
-    /// Reads the kernel package.
-    pub(crate) fn read(package: &Package, image_pattern: &str) -> Result<Self> {
-        let (mut image, mut release, mut packed) = (None, None, BTreeMap::new());
+    /// Reads Debian's kernel package.
+    pub(crate) fn packaged(package: &Package, image_pattern: &str) -> Result<Self> {
+        let (mut image, mut release, mut config, mut files) = (None, None, Vec::new(), Vec::new());
         package.with_data(|tar| {
             for entry in tar::Archive::new(tar).entries()? {
                 let mut entry = entry?;
@@ -46,38 +62,99 @@ impl Kernel {
                     entry.read_to_end(&mut content)?;
                     release = glob_rest(image_pattern, &path);
                     image = Some(content);
-                } else if let Some(name) = path.strip_suffix(".ko.xz") {
+                } else if path.starts_with(CONFIG) {
+                    entry.read_to_end(&mut config)?;
+                } else if is_of_modules(&path) {
                     entry.read_to_end(&mut content)?;
-                    let name = name.rsplit('/').next().unwrap_or(name);
-                    packed.insert(name.replace('-', "_"), content);
+                    files.push((path, content));
                 }
             }
             Ok(())
         })?;
         let absent = || format!("package {} has no {image_pattern}", package.name);
-        Ok(Self { release: release.with_context(absent)?, image: image.with_context(absent)?, packed })
+        let (packed, builtin) = sort(files);
+        let (release, image) = (release.with_context(absent)?, image.with_context(absent)?);
+        Ok(Self { release, image, elf: None, config, packed, builtin })
     }
 
-    /// The module files of the root and of the initrd.
-    pub(crate) fn module_files(&self, manifest: &Manifest) -> Result<(Files, Files)> {
-        let Modules { stages, demand } = &manifest.modules;
-        let root = self.collect(stages, demand.initrd.iter().chain(&demand.root))?;
-        let early = stages.clone().into_iter().filter(|(stage, _)| *stage != Stage::Late).collect();
-        Ok((root, self.collect(&early, &demand.initrd)?))
+    /// Reads what was made of a kernel of our own.
+    pub(crate) fn compiled(folder: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let release = String::from_utf8_lossy(&read("release")?).trim().to_owned();
+        let modules = folder.join("modules");
+        let mut files = Vec::new();
+        let elf = if modules.exists() {
+            read_modules(&modules, &mut files)?;
+            None
+        } else {
+            Some(read("vmlinux")?)
+        };
+        let (packed, builtin) = sort(files);
+        Ok(Self { release, image: read("vmlinuz")?, elf, config: read("config")?, packed, builtin })
     }
 
-    /// Files for the modules of `stages`, for those in `demand`, and for what they need.
+    /// The module files of the root and of the initrd: none at all when everything is built in.
+    pub(crate) fn module_files(&self, manifest: &Manifest, demand: &[&Demand]) -> Result<(Files, Files)> {
+        if self.packed.is_empty() {
+            return Ok((Files::new(), Files::new()));
+        }
+        let mut stages = manifest.modules.stages.clone();
+        for names in stages.values_mut() {
+            names.retain(|name| !self.builtin.contains_key(name));
+        }
+        let initrd = self.resolve(demand.iter().flat_map(|set| &set.initrd))?;
+        let of_root = |packed: bool| {
+            let sets = demand.iter().filter(move |set| set.packed == packed);
+            self.resolve(sets.flat_map(|set| &set.root))
+        };
+        let (plain, packed) = (of_root(false)?, of_root(true)?);
+        let root = self.collect(&stages, initrd.iter().chain(&plain), &packed)?;
+        let early = stages.into_iter().filter(|(stage, _)| *stage != Stage::Late).collect();
+        Ok((root, self.collect(&early, &initrd, &[])?))
+    }
+
+    /// The names of those modules that `wanted` means, by name or by pattern. What is built in is none; what the kernel
+    /// does not have at all is an error.
+    fn resolve<'a>(&self, wanted: impl IntoIterator<Item = &'a String>) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for wanted in wanted {
+            if !wanted.contains('/') {
+                names.extend((!self.builtin.contains_key(wanted)).then(|| wanted.clone()));
+                continue;
+            }
+            let fits = |path: &String| glob::matches(wanted, path);
+            let found =
+                self.packed.iter().filter(|(_, packed)| fits(&packed.path)).map(|(name, _)| name.clone());
+            let before = names.len();
+            names.extend(found);
+            let built_in = self.builtin.values().any(fits);
+            ensure!(names.len() > before || built_in, "kernel {} has no module {wanted}", self.release);
+        }
+        Ok(names)
+    }
+
+    /// Files for the modules of `stages`, for those in `demand`, and for what they need; and for those in `packed` as
+    /// they came.
     fn collect<'a>(
         &self,
         stages: &'a BTreeMap<Stage, Vec<String>>,
         demand: impl IntoIterator<Item = &'a String>,
+        packed: &'a [String],
     ) -> Result<Files> {
-        let infos = self.closure(stages.values().flatten().chain(demand))?;
+        let plain: Vec<_> = stages.values().flatten().chain(demand).collect();
+        let infos = self.closure(plain.iter().copied().chain(packed))?;
+        let plain = self.closure(plain)?;
         let mut index = Index { kernel: self.release.clone(), stages: stages.clone(), ..Index::default() };
         let mut files = Files::new();
         for (name, info) in &infos {
-            let file = format!("{name}.ko");
-            files.insert(file.clone(), self.unpack(name)?);
+            let (file, content) = match plain.contains_key(name) {
+                true => (format!("{name}.ko"), self.unpack(name)?),
+                false => (format!("{name}{PACKED}"), self.packed(name)?.to_vec()),
+            };
+            files.insert(file.clone(), content);
             let mut needs = Vec::new();
             order(&infos, name, &mut needs);
             needs.retain(|needed| needed != name);
@@ -105,15 +182,61 @@ impl Kernel {
         Ok(infos)
     }
 
+    /// A module as it came.
+    fn packed(&self, name: &str) -> Result<&[u8]> {
+        let packed = self.packed.get(name).map(|packed| &packed.content[..]);
+        packed.with_context(|| format!("kernel {} has no module {name}", self.release))
+    }
+
     fn unpack(&self, name: &str) -> Result<Vec<u8>> {
-        let packed =
-            self.packed.get(name).with_context(|| format!("kernel {} has no module {name}", self.release))?;
         let mut plain = Vec::new();
-        liblzma::read::XzDecoder::new(&packed[..])
+        liblzma::read::XzDecoder::new(self.packed(name)?)
             .read_to_end(&mut plain)
             .with_context(|| format!("cannot unpack module {name}"))?;
         Ok(plain)
     }
+}
+
+/// How packages of kernels name the configuration.
+const CONFIG: &str = "boot/config-";
+/// The list of what would be modules and is built in.
+const BUILTIN: &str = "modules.builtin";
+/// How modules end.
+const PACKED: &str = ".ko.xz";
+
+fn is_of_modules(path: &str) -> bool {
+    path.ends_with(PACKED) || path.rsplit('/').next() == Some(BUILTIN)
+}
+
+/// Reads a directory of modules with everything below it.
+fn read_modules(folder: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            read_modules(&path, files)?;
+        } else if is_of_modules(&path.to_string_lossy()) {
+            files.push((path.to_string_lossy().into_owned(), fs::read(&path)?));
+        }
+    }
+    Ok(())
+}
+
+/// Sorts files into the modules and the list of what is built in.
+fn sort(files: Vec<(String, Vec<u8>)>) -> (BTreeMap<String, Packed>, BTreeMap<String, String>) {
+    let below = |path: &str| path.rsplit_once("/kernel/").map_or(path, |(_, below)| below).to_owned();
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).replace('-', "_");
+    let (mut packed, mut builtin) = (BTreeMap::new(), BTreeMap::new());
+    for (file, content) in files {
+        if let Some(path) = file.strip_suffix(PACKED) {
+            packed.insert(name(path), Packed { path: below(path), content });
+        } else {
+            let text = String::from_utf8_lossy(&content).into_owned();
+            let paths = text.lines().filter_map(|line| line.strip_prefix("kernel/")?.strip_suffix(".ko"));
+            builtin.extend(paths.map(|path| (name(path), path.to_owned())));
+        }
+    }
+    (packed, builtin)
 }
 
 /// What the one `*` at the end of `pattern` stands for in `path`.
@@ -202,6 +325,30 @@ mod tests {
         assert_eq!(modinfo(&elf).unwrap().depends, ["a"]);
         assert!(modinfo(&elf[..80]).is_err());
         assert!(modinfo(b"\x7fELF\x01\x01").is_err());
+    }
+
+    #[test]
+    fn modules_are_meant_by_name_or_by_path_unless_they_are_built_in() {
+        let files = [
+            ("lib/modules/6/kernel/drivers/net/a-b.ko.xz", ""),
+            ("lib/modules/6/kernel/drivers/net/sub/c.ko.xz", ""),
+            ("lib/modules/6/modules.builtin", "kernel/drivers/ata/d-e.ko\nkernel/fs/f.ko\n"),
+        ];
+        let files = files.map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()));
+        let (packed, builtin) = sort(files.into());
+        let (release, image, config) = ("6".to_owned(), Vec::new(), Vec::new());
+        let kernel = Kernel { release, image, elf: None, config, packed, builtin };
+        for (wanted, expected) in [
+            ("drivers/net/*", &["a_b"][..]),
+            ("drivers/net/**", &["a_b", "c"]),
+            ("drivers/ata/**", &[]),
+            ("d_e", &[]),
+            ("c", &["c"]),
+        ] {
+            assert_eq!(kernel.resolve([&wanted.to_owned()]).unwrap(), expected, "{wanted}");
+        }
+        let error = kernel.resolve([&"drivers/usb/**".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("no module drivers/usb/**"), "{error}");
     }
 
     #[test]

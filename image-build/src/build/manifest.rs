@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use modules::Stage;
 use serde::Deserialize;
 
@@ -23,7 +23,9 @@ pub(crate) struct Manifest {
     #[serde(rename = "package")]
     pub(crate) packages: Vec<PackageRule>,
     pub(crate) boot: Boot,
-    pub(crate) kernel: Kernel,
+    kernels: BTreeMap<String, KernelRule>,
+    #[serde(default)]
+    firmware: Vec<PackageRule>,
     pub(crate) modules: Modules,
 }
 
@@ -64,26 +66,59 @@ pub(crate) struct Boot {
     pub(crate) stub: String,
 }
 
-/// The kernel.
+/// A kernel that a build can take.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Kernel {
-    pub(crate) package: String,
-    pub(crate) image: String,
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KernelRule {
+    Packaged(Packaged),
+    Compiled(Compiled),
 }
 
-/// The kernel's modules by name.
+/// A kernel that comes from Debian as it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Packaged {
+    /// The meta package that leads to it.
+    pub(crate) package: String,
+    /// Where the package has it.
+    pub(crate) image: String,
+    /// The sets of modules that it is taken with.
+    demand: Vec<String>,
+    /// The packages of firmware that it is taken with.
+    #[serde(default)]
+    firmware: Vec<String>,
+}
+
+/// A kernel of our own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Compiled {
+    /// Debian's package of its source.
+    pub(crate) source: String,
+    /// Files of the manifest's folder with what is asked of Kconfig; later lines win.
+    pub(crate) fragments: Vec<String>,
+    /// The sets of modules that it is taken with.
+    demand: Vec<String>,
+    /// The packages of firmware that it is taken with.
+    #[serde(default)]
+    firmware: Vec<String>,
+}
+
+/// The kernels' modules.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Modules {
     pub(crate) stages: BTreeMap<Stage, Vec<String>>,
-    pub(crate) demand: Demand,
+    demand: BTreeMap<String, Demand>,
 }
 
-/// Modules that are loaded when something asks for them.
+/// Modules that are loaded when something asks for them, each by its name or by a pattern for its path.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Demand {
+    /// Whether those of the root stay compressed.
+    #[serde(default)]
+    pub(crate) packed: bool,
     pub(crate) initrd: Vec<String>,
     pub(crate) root: Vec<String>,
 }
@@ -93,6 +128,49 @@ impl Manifest {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
+    }
+
+    /// The kernel of this name.
+    pub(crate) fn kernel(&self, name: &str) -> Result<&KernelRule> {
+        let Some(rule) = self.kernels.get(name) else {
+            let known: Vec<_> = self.kernels.keys().map(String::as_str).collect();
+            bail!("there is no kernel {name}: rootfs/root.toml has {}", known.join(", "));
+        };
+        Ok(rule)
+    }
+
+    /// The sets of modules that a kernel is taken with.
+    pub(crate) fn demand(&self, rule: &KernelRule) -> Result<Vec<&Demand>> {
+        let sets = match rule {
+            KernelRule::Packaged(rule) => &rule.demand,
+            KernelRule::Compiled(rule) => &rule.demand,
+        };
+        let named =
+            |set| self.modules.demand.get(set).with_context(|| format!("there is no [modules.demand.{set}]"));
+        sets.iter().map(named).collect()
+    }
+
+    /// Adds the firmware of a kernel to what is taken from packages.
+    pub(crate) fn add_firmware(&mut self, kernel: &str) -> Result<()> {
+        let wanted = match self.kernel(kernel)? {
+            KernelRule::Packaged(rule) => rule.firmware.clone(),
+            KernelRule::Compiled(rule) => rule.firmware.clone(),
+        };
+        for name in wanted {
+            let at = self.firmware.iter().position(|rule| rule.name == name);
+            let at = at.with_context(|| format!("there is no [[firmware]] {name}"))?;
+            self.packages.push(self.firmware.swap_remove(at));
+        }
+        Ok(())
+    }
+
+    /// Whether this file of the manifest's folder is part of a kernel's configuration.
+    pub(crate) fn configures_a_kernel(&self, file: &str) -> bool {
+        let compiled = self.kernels.values().filter_map(|rule| match rule {
+            KernelRule::Compiled(rule) => Some(&rule.fragments),
+            KernelRule::Packaged(_) => None,
+        });
+        compiled.flatten().any(|fragment| fragment == file)
     }
 
     /// Whether some line covers this path of the root.

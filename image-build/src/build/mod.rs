@@ -22,6 +22,7 @@ mod state;
 mod tree;
 
 pub(crate) use artifacts::BuildManifest;
+pub(crate) use manifest::{Compiled, KernelRule, Manifest};
 
 use crate::images::{self, ImageSpec};
 use crate::packages::{Package, Packages};
@@ -30,7 +31,6 @@ use crate::{project, run, uki};
 use artifacts::Output;
 use identity::{Identity, Role};
 use kernel::Kernel;
-use manifest::Manifest;
 
 /// What every kernel is told. `docs/architecture.md` says why.
 const CMDLINE: &str =
@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// Version of the operating system
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     version: String,
+    /// The kernel: debian-cloud, debian, vm or metal; the last two are made first unless the cache holds them
+    #[arg(long, value_name = "NAME", default_value = "debian-cloud")]
+    kernel: String,
     /// User-data to bake into the root
     #[arg(long, value_name = "USER-DATA")]
     config: Option<PathBuf>,
@@ -76,9 +79,8 @@ fn parse_binary(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), file.into()))
 }
 
-/// What comes from Debian.
+/// What comes from Debian beside the kernel.
 struct Debian {
-    kernel: Kernel,
     loader: Vec<u8>,
     stub: Vec<u8>,
     /// For the root, in the manifest's order.
@@ -94,18 +96,34 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     UkiName::new(&identity.version, None).context("--version cannot be part of a file name")?;
     let user_data = args.config.as_deref().map(read_user_data).transpose()?;
     let folder = project.join("rootfs");
-    let manifest = Manifest::read(&folder.join("root.toml"))?;
+    let mut manifest = Manifest::read(&folder.join("root.toml"))?;
+    manifest.add_firmware(&args.kernel)?;
     let default_out = project.join("out");
     let mut output = Output::open(args.out.as_deref().unwrap_or(&default_out))?;
 
     progress.step("fetching Debian's packages");
+    let rule = manifest.kernel(&args.kernel)?;
     let cache = args.cache.clone().unwrap_or_else(|| project.join("cache"));
-    let debian = fetch(&manifest, &cache, &folder.join("packages.lock"))?;
+    let mut packages = Packages::open(&cache, &folder.join("packages.lock"))?;
+    let mut debian = fetch(&manifest, &mut packages)?;
+    let (package, kernel) = match rule {
+        KernelRule::Packaged(rule) => {
+            let package = packages.fetch_behind(&rule.package, "linux-image-")?;
+            let kernel = Kernel::packaged(&package, &rule.image)?;
+            (package, kernel)
+        }
+        KernelRule::Compiled(rule) => {
+            let (package, made) =
+                crate::kernel::get(&args.kernel, rule, &folder, &cache, &mut packages, &progress)?;
+            (package, Kernel::compiled(&made)?)
+        }
+    };
+    debian.versions.insert(package.name, package.version);
 
     progress.step("putting the root together");
     let bin_dir = args.bin_dir.clone().unwrap_or_else(|| project.join("target").join(TARGET).join("release"));
     let binaries = binaries(&manifest, &bin_dir, &args.bin)?;
-    let (root_modules, initrd_modules) = debian.kernel.module_files(&manifest)?;
+    let (root_modules, initrd_modules) = kernel.module_files(&manifest, &manifest.demand(rule)?)?;
     let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let store = bake_images(&args.images)?;
     let parts = root::Parts {
@@ -135,10 +153,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let cmdline = format!("{CMDLINE} {}={}", paths::CMDLINE_ROOT, hashes.root_hash);
     let initrd = initrd::make(&init, &initrd_modules)?;
     for folder in ["direct", "netboot"] {
-        output.write(&format!("{folder}/vmlinuz"), &debian.kernel.image)?;
+        output.write(&format!("{folder}/vmlinuz"), &kernel.image)?;
         output.write(&format!("{folder}/cmdline"), cmdline.as_bytes())?;
     }
+    output.write("kernel.config", &kernel.config)?;
     output.write("direct/initrd.img", &initrd)?;
+    if let Some(elf) = &kernel.elf {
+        output.write("microvm/vmlinux", elf)?;
+        output.write("microvm/initrd.img", &initrd)?;
+        output.write("microvm/cmdline", cmdline.as_bytes())?;
+    }
     output.stream("netboot/initrd.img", |out| {
         Ok(initrd::write_netboot(out, &initrd, &root_path, &verity_path)?)
     })?;
@@ -146,9 +170,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         &debian.stub,
         &[
             (".osrel", identity.os_release().as_bytes()),
-            (".uname", debian.kernel.release.as_bytes()),
+            (".uname", kernel.release.as_bytes()),
             (".cmdline", cmdline.as_bytes()),
-            (".linux", &debian.kernel.image),
+            (".linux", &kernel.image),
             (".initrd", &initrd),
         ],
     )?;
@@ -170,7 +194,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         version: identity.version,
         root_hash: hashes.root_hash.to_string(),
         source_date_epoch: identity.epoch,
-        kernel: debian.kernel.release,
+        kernel: kernel.release,
         artifacts: output.artifacts().clone(),
         packages: debian.versions,
     };
@@ -183,20 +207,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// The manifest's name of PID 1.
 const INIT: &str = "init";
 
-fn fetch(manifest: &Manifest, cache: &Path, lock: &Path) -> Result<Debian> {
-    let mut packages = Packages::open(cache, lock)?;
-    let kernel = packages.fetch_behind(&manifest.kernel.package, "linux-image-")?;
+fn fetch(manifest: &Manifest, packages: &mut Packages) -> Result<Debian> {
     let names =
         manifest.packages.iter().map(|rule| rule.name.as_str()).chain([manifest.boot.package.as_str()]);
     let mut fetched = packages.fetch(names)?;
-    let versions = fetched.iter().chain([&kernel]).map(|p| (p.name.clone(), p.version.clone())).collect();
+    let versions = fetched.iter().map(|p| (p.name.clone(), p.version.clone())).collect();
     let boot = fetched.pop().context("the manifest names no boot loader")?;
     let mut boot_files = boot.files(&[&manifest.boot.loader, &manifest.boot.stub])?;
     let mut take = |path: &String| {
         boot_files.remove(path).with_context(|| format!("package {} has no {path}", boot.name))
     };
     Ok(Debian {
-        kernel: Kernel::read(&kernel, &manifest.kernel.image)?,
         loader: take(&manifest.boot.loader)?,
         stub: take(&manifest.boot.stub)?,
         packages: fetched,

@@ -162,7 +162,7 @@ fn check_folder(manifest: &Manifest, folder: &Path, below: &str) -> Result<()> {
         let name = format!("{below}{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
             check_folder(manifest, folder, &format!("{name}/"))?;
-        } else if !NOT_FOR_THE_ROOT.contains(&name.as_str()) {
+        } else if !NOT_FOR_THE_ROOT.contains(&name.as_str()) && !manifest.configures_a_kernel(&name) {
             ensure!(manifest.files.contains_key(&name), "rootfs/{name} is not listed in rootfs/root.toml");
         }
     }
@@ -182,8 +182,8 @@ mod tests {
         files = { "etc/hosts" = "usr/share/holdfast/etc/hosts" }
         links = { "usr/share/holdfast/etc/localtime" = "/usr/share/zoneinfo/UTC" }
         boot = { package = "b", loader = "l", stub = "s" }
-        kernel = { package = "k", image = "vmlinuz-*" }
-        modules = { stages = {}, demand = { initrd = [], root = [] } }
+        kernels.k.packaged = { package = "k", image = "vmlinuz-*", demand = [] }
+        modules = { stages = {}, demand = {} }
         [[package]]
         name = "p"
         files = [

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
+use images::oci::Layer;
 use images::{Image, Index};
 use sha2::{Digest, Sha256};
 
@@ -34,14 +35,14 @@ fn add(spec: &ImageSpec, out: &Path) -> Result<Image> {
     let layout = Layout::open(&spec.layout)?;
     let found = layout.image(spec.tag.as_deref())?;
     let mut layers = Vec::new();
-    for (descriptor, diff_id) in &found.layers {
-        let file = out.join(format!("layers/sha256/{diff_id}.erofs"));
+    for Layer { blob, diff_id } in &found.layers {
+        let file = images::layer_path(out, diff_id).context("the layout gave an unchecked digest")?;
         if !file.exists() {
-            let digest = descriptor.digest();
-            let blob = layout.blob(descriptor)?;
-            convert(blob, digest.as_ref(), diff_id, &file).with_context(|| format!("layer {digest}"))?;
+            let (digest, hex) = (blob.digest(), images::sha256_hex(diff_id).unwrap_or_default());
+            let blob = layout.blob(blob)?;
+            convert(blob, digest.as_ref(), hex, &file).with_context(|| format!("layer {digest}"))?;
         }
-        layers.push(format!("sha256:{diff_id}"));
+        layers.push(diff_id.clone());
     }
     Ok(Image { digest: found.digest, layers, config: found.config })
 }
@@ -108,7 +109,7 @@ mod tests {
     use crate::images::layer::{Below, Layer};
     use crate::images::write::Writing;
 
-    const DEFINITION: &str = "entrypoint = ['/bin/x']\nstop_signal = 'SIGQUIT'\n\
+    const DEFINITION: &str = "entrypoint = ['/bin/x']\nstop_signal = 'SIGQUIT'\nhealthcheck = ['/bin/ok']\n\
         [[layer]]\nfile = [{ path = 'a', text = 'one' }, { path = 'b', text = 'two' }]\n\
         [[layer]]\nremove = ['a']\nlink = [{ path = 'c', target = 'b' }]";
 
@@ -159,6 +160,8 @@ mod tests {
             (image.config.stop_signal.as_deref(), image.config.user.as_deref()),
             (Some("SIGQUIT"), None)
         );
+        let check = image.config.healthcheck.as_ref().and_then(images::Healthcheck::command);
+        assert_eq!(check, Some(vec!["/bin/ok".to_owned()]));
         for layer in &image.layers {
             assert!(images::layer_path(out.path(), layer).unwrap().is_file());
         }

@@ -1,7 +1,8 @@
 //! What an image is made of: the TOML file that `image-build image` takes.
 //!
 //! ```toml
-//! entrypoint = ["/usr/sbin/nginx"]        # also: cmd, env, working_dir, user, stop_signal
+//! entrypoint = ["/usr/sbin/nginx"]        # also: cmd, env, working_dir, user, stop_signal,
+//!                                         # healthcheck (a program that succeeds)
 //!
 //! [[layer]]                               # lowest first
 //! packages = ["libc6"]                    # Debian's; their scripts are not run
@@ -32,6 +33,9 @@ pub(crate) struct Definition {
     pub(crate) working_dir: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) stop_signal: Option<String>,
+    /// A program that tells by its exit code whether a container works.
+    #[serde(default)]
+    pub(crate) healthcheck: Vec<String>,
     pub(crate) layer: Vec<Layer>,
 }
 

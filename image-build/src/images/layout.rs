@@ -5,9 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::image::{
-    Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType, OciLayout, Os, ToDockerV2S2,
-};
+use images::oci::{self, Configuration, Layer};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -31,8 +30,8 @@ pub(crate) struct Layout {
 pub(crate) struct Found {
     /// Digest of the manifest.
     pub(crate) digest: String,
-    /// The layers as they are stored, and the SHA-256 (hex) of what they unpack to; lowest first.
-    pub(crate) layers: Vec<(Descriptor, String)>,
+    /// Lowest first.
+    pub(crate) layers: Vec<Layer>,
     pub(crate) config: images::Config,
 }
 
@@ -56,7 +55,7 @@ impl Layout {
             serde_json::from_slice(&text).with_context(|| format!("{} is no image index", path.display()))?;
         let named = |descriptor: &&Descriptor| tag.is_none() || tag == ref_name(descriptor);
         let manifests: Vec<&Descriptor> = index.manifests().iter().filter(named).collect();
-        let descriptor = choose(&manifests).with_context(|| {
+        let descriptor = oci::choose(manifests).with_context(|| {
             let tags: Vec<&str> = index.manifests().iter().filter_map(ref_name).collect();
             format!(
                 "{} has no single image for {}; its tags: {}",
@@ -70,18 +69,17 @@ impl Layout {
 
     fn resolve(&self, mut descriptor: Descriptor) -> Result<Found> {
         for _ in 0..MAX_DEPTH {
-            if is(&descriptor, &MediaType::ImageManifest) {
+            if oci::is(&descriptor, &MediaType::ImageManifest) {
                 return self.manifest(&descriptor);
             }
             let media_type = descriptor.media_type();
             ensure!(
-                is(&descriptor, &MediaType::ImageIndex),
+                oci::is(&descriptor, &MediaType::ImageIndex),
                 "{} is a {media_type}, no image",
                 descriptor.digest()
             );
             let index: ImageIndex = self.json(&descriptor)?;
-            let manifests: Vec<&Descriptor> = index.manifests().iter().collect();
-            let chosen = choose(&manifests);
+            let chosen = oci::choose(index.manifests());
             descriptor = chosen.with_context(|| format!("in image index {}", descriptor.digest()))?.clone();
         }
         bail!("image indexes more than {MAX_DEPTH} deep")
@@ -89,24 +87,10 @@ impl Layout {
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Found> {
         let manifest: ImageManifest = self.json(descriptor)?;
-        let config: ImageConfiguration = self.json(manifest.config())?;
+        let config: Configuration = self.json(manifest.config())?;
         let digest = descriptor.digest().to_string();
-        let (os, arch) = (config.os(), config.architecture());
-        ensure!(
-            *os == Os::Linux && *arch == Arch::Amd64,
-            "image {digest} is for {os}/{arch}, not for linux/amd64"
-        );
-        let diff_ids = config.rootfs().diff_ids();
-        let (layers, ids) = (manifest.layers().len(), diff_ids.len());
-        ensure!(layers == ids, "image {digest} has {layers} layers but {ids} diff ids");
-        let layers = manifest.layers().iter().zip(diff_ids).map(|(layer, id)| {
-            let hex = id.strip_prefix("sha256:").filter(|_| images::layer_path(Path::new(""), id).is_some());
-            Ok((
-                layer.clone(),
-                hex.with_context(|| format!("image {digest} has the diff id {id}, no SHA-256"))?.to_owned(),
-            ))
-        });
-        Ok(Found { layers: layers.collect::<Result<_>>()?, config: run_config(&config), digest })
+        let layers = oci::layers(&manifest, &config).with_context(|| format!("image {digest}"))?;
+        Ok(Found { layers, config: oci::run_config(&config), digest })
     }
 
     /// A blob's file.
@@ -134,41 +118,6 @@ impl Layout {
     }
 }
 
-/// The one manifest for linux/amd64, or the one that names no platform.
-fn choose<'a>(manifests: &[&'a Descriptor]) -> Result<&'a Descriptor> {
-    let fits = |descriptor: &&&Descriptor| {
-        let platform = descriptor.platform().as_ref();
-        platform.is_none_or(|p| *p.os() == Os::Linux && *p.architecture() == Arch::Amd64)
-    };
-    let mut found: Vec<&Descriptor> = manifests.iter().filter(fits).copied().collect();
-    found.dedup_by_key(|descriptor| descriptor.digest().clone());
-    match found[..] {
-        [one] => Ok(one),
-        [] => bail!("no image for linux/amd64"),
-        _ => bail!("{} images for linux/amd64: choose one by its tag", found.len()),
-    }
-}
-
 fn ref_name(descriptor: &Descriptor) -> Option<&str> {
     descriptor.annotations().as_ref()?.get(REF_NAME).map(String::as_str)
-}
-
-/// Whether a descriptor has the media type, or Docker's older name for it.
-fn is(descriptor: &Descriptor, media_type: &MediaType) -> bool {
-    let found = descriptor.media_type();
-    found == media_type || media_type.to_docker_v2s2().is_ok_and(|name| name == found.as_ref())
-}
-
-/// What running takes; empty texts mean nothing, as in Docker.
-fn run_config(config: &ImageConfiguration) -> images::Config {
-    let Some(config) = config.config() else { return images::Config::default() };
-    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    images::Config {
-        entrypoint: config.entrypoint().clone().unwrap_or_default(),
-        cmd: config.cmd().clone().unwrap_or_default(),
-        env: config.env().clone().unwrap_or_default(),
-        working_dir: text(config.working_dir()),
-        user: text(config.user()),
-        stop_signal: text(config.stop_signal()),
-    }
 }

@@ -81,6 +81,13 @@ impl Writing {
             .config(config.build()?)
             .rootfs(RootFsBuilder::default().typ("layers").diff_ids(diff_ids).build()?)
             .build()?;
+        let mut config = serde_json::to_value(config)?;
+        if !definition.healthcheck.is_empty() {
+            // Docker's; the specification has no field for it.
+            let test: Vec<&str> =
+                ["CMD"].into_iter().chain(definition.healthcheck.iter().map(String::as_str)).collect();
+            config["config"]["Healthcheck"] = serde_json::json!({ "Test": test });
+        }
         let config = self.json(MediaType::ImageConfig, &config)?;
         let layers: Vec<Descriptor> = self.layers.iter().map(|(layer, _)| layer.clone()).collect();
         let manifest = ImageManifestBuilder::default()

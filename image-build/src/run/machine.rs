@@ -83,9 +83,28 @@ impl FromStr for Tap {
     }
 }
 
+/// What the machine is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Platform {
+    /// A PC with virtio devices on PCI.
+    Q35,
+    /// The same with a real machine's devices: disks on SATA, Intel's network adapter.
+    Hardware,
+    /// No firmware to speak of and no PCI: what Firecracker and its like offer.
+    Microvm,
+}
+
+/// Of which kind a device is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Disk,
+    Link,
+}
+
 /// One machine.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
+    pub(super) platform: Platform,
     pub(super) accelerator: Accelerator,
     pub(super) boot: Boot,
     /// MiB.
@@ -112,11 +131,17 @@ impl Machine {
             Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
             Accelerator::Tcg => ["-accel", "tcg", "-cpu", "max"],
         });
-        qemu.args(["-machine", "q35", "-nodefaults", "-display", "none", "-vga", "none"]);
+        let machine = match self.platform {
+            Platform::Q35 | Platform::Hardware => "q35",
+            Platform::Microvm => "microvm",
+        };
+        qemu.args(["-machine", machine, "-nodefaults", "-display", "none", "-vga", "none"]);
         qemu.args(["-m", &self.memory.to_string(), "-smp", &self.cpus.to_string()]);
         qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
         qemu.args(["-serial", "chardev:console", "-mon", "chardev=console"]);
-        qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        if self.platform != Platform::Microvm {
+            qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
         if let Some(time) = &self.clock {
             qemu.args(["-rtc", &format!("base={time}")]);
         }
@@ -135,7 +160,13 @@ impl Machine {
                 Boot::Uefi(_) => format!(",bootindex={number}"),
                 Boot::Kernel { .. } => String::new(),
             };
-            qemu.args(["-device", &format!("virtio-blk-pci,drive=drive{number}{order}")]);
+            let device = self.device(Kind::Disk);
+            // QEMU gives the second disk of a port to the first one's bus, and SATA has one for each.
+            let bus = match self.platform {
+                Platform::Hardware => format!(",bus=ide.{number}"),
+                Platform::Q35 | Platform::Microvm => String::new(),
+            };
+            qemu.args(["-device", &format!("{device},drive=drive{number}{bus}{order}")]);
         }
         for fields in &self.smbios {
             qemu.args(["-smbios", fields]);
@@ -145,10 +176,12 @@ impl Machine {
     }
 
     fn add_network(&self, qemu: &mut Command) {
+        let no_rom = if self.platform == Platform::Microvm { "" } else { ",romfile=" };
         let mut link = |number: usize, backend: String, address: Option<&String>| {
             let address = address.map(|mac| format!(",mac={mac}")).unwrap_or_default();
             qemu.args(["-netdev", &backend]);
-            qemu.args(["-device", &format!("virtio-net-pci,netdev=net{number}{address},romfile=")]);
+            let device = self.device(Kind::Link);
+            qemu.args(["-device", &format!("{device},netdev=net{number}{address}{no_rom}")]);
         };
         match &self.network {
             Network::None => {}
@@ -163,6 +196,18 @@ impl Machine {
                     link(number, backend, address.as_ref());
                 }
             }
+        }
+    }
+
+    /// QEMU's name of a device.
+    fn device(&self, kind: Kind) -> &'static str {
+        match (self.platform, kind) {
+            (Platform::Q35, Kind::Disk) => "virtio-blk-pci",
+            (Platform::Q35, Kind::Link) => "virtio-net-pci",
+            (Platform::Hardware, Kind::Disk) => "ide-hd",
+            (Platform::Hardware, Kind::Link) => "e1000e",
+            (Platform::Microvm, Kind::Disk) => "virtio-blk-device",
+            (Platform::Microvm, Kind::Link) => "virtio-net-device",
         }
     }
 
@@ -213,6 +258,7 @@ mod tests {
 
     fn machine() -> Machine {
         Machine {
+            platform: Platform::Q35,
             accelerator: Accelerator::Tcg,
             boot: Boot::Kernel { kernel: "k".into(), initrd: "i".into(), cmdline: "a=b".into() },
             memory: 512,
@@ -266,6 +312,20 @@ mod tests {
         assert!(!words(&machine()).contains(&"-rtc".to_owned()));
         let wrong = Machine { clock: Some("1970-01-01".to_owned()), ..machine() };
         assert!(words(&wrong).windows(2).any(|w| w == ["-rtc", "base=1970-01-01"]));
+    }
+
+    #[test]
+    fn a_microvm_has_no_pci() {
+        let machine = Machine { platform: Platform::Microvm, ..machine() };
+        let on_pci = |word: &String| ["-pci", "i6300esb", "romfile"].iter().any(|pci| word.contains(pci));
+        assert_eq!(words(&machine).into_iter().find(on_pci), None);
+    }
+
+    #[test]
+    fn a_real_machine_has_no_virtio() {
+        let words = words(&Machine { platform: Platform::Hardware, ..machine() });
+        assert!(words.iter().any(|word| word.starts_with("ide-hd,")), "{words:?}");
+        assert_eq!(words.into_iter().find(|word| word.contains("virtio")), None);
     }
 
     #[test]

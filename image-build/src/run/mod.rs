@@ -18,7 +18,7 @@ mod machine;
 mod seed;
 
 use console::Outcome;
-use machine::{Boot, Firmware, Machine, Network, PortForward, Tap};
+use machine::{Boot, Firmware, Machine, Network, Platform, PortForward, Tap};
 
 /// Arguments of `run`.
 ///
@@ -37,6 +37,12 @@ pub(crate) struct Args {
     /// Boot kernel and the initrd that carries the root, without a disk
     #[arg(long, group = "mode")]
     netboot: bool,
+    /// Boot the uncompressed kernel on QEMU's microvm, without firmware and PCI, with the disk attached
+    #[arg(long, group = "mode")]
+    microvm: bool,
+    /// Give the guest a real machine's disks and adapters (SATA, e1000e) instead of virtual ones
+    #[arg(long, conflicts_with = "microvm")]
+    hardware: bool,
     /// Directory of the build
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
@@ -164,9 +170,11 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
     }
     drives.extend(args.drives.iter().cloned());
 
-    let boot = if args.direct || args.netboot {
+    let boot = if args.microvm {
+        direct_boot(&args.out.join("microvm"), "vmlinux", extra.trim())?
+    } else if args.direct || args.netboot {
         let kind = if args.direct { "direct" } else { "netboot" };
-        direct_boot(&args.out.join(kind), extra.trim())?
+        direct_boot(&args.out.join(kind), "vmlinuz", extra.trim())?
     } else if extra.trim().is_empty() {
         Boot::Uefi(firmware(args, work)?)
     } else {
@@ -176,6 +184,11 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
     };
     let kernel = args.out.join("direct/vmlinuz");
     Ok(Machine {
+        platform: match (args.microvm, args.hardware) {
+            (true, _) => Platform::Microvm,
+            (_, true) => Platform::Hardware,
+            _ => Platform::Q35,
+        },
         accelerator: accelerator::choose(args.accel, &kernel)?,
         boot,
         memory: args.memory,
@@ -222,8 +235,8 @@ fn firmware(args: &Args, work: &Path) -> anyhow::Result<Firmware> {
 }
 
 /// Kernel, initrd and command line from `dir`.
-fn direct_boot(dir: &Path, extra: &str) -> anyhow::Result<Boot> {
-    let (kernel, initrd, cmdline) = (dir.join("vmlinuz"), dir.join("initrd.img"), dir.join("cmdline"));
+fn direct_boot(dir: &Path, kernel: &str, extra: &str) -> anyhow::Result<Boot> {
+    let (kernel, initrd, cmdline) = (dir.join(kernel), dir.join("initrd.img"), dir.join("cmdline"));
     let cmdline = std::fs::read_to_string(&cmdline)
         .with_context(|| format!("cannot read {}: run `image-build build` first", cmdline.display()))?;
     Ok(Boot::Kernel { kernel, initrd, cmdline: format!("{} {extra}", cmdline.trim()).trim().to_owned() })

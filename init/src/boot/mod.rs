@@ -90,9 +90,12 @@ fn early_mounts() -> io::Result<()> {
         mount(kind, target, kind, flags, Some(data))?;
     }
     host::no_standard_streams()?;
-    // There is no modprobe: without this the kernel would try to start it for every name it does not know.
-    fs::write("/proc/sys/kernel/modprobe", "\n")?;
-    fs::create_dir_all(paths::RUN)
+    fs::create_dir_all(paths::RUN)?;
+    // There is no modprobe: without this a kernel with modules would try to start it for every name it does not know.
+    match fs::write("/proc/sys/kernel/modprobe", "\n") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The second half, on the verified root.

@@ -3,17 +3,25 @@
 //! Pure: it reads and writes nothing. The same inputs give the same bytes, because the bytes' digest decides whether
 //! a running container is kept. So nothing that changes from one generation to the next may get into a bundle.
 
+mod health;
+mod limits;
 mod linux;
 mod process;
-mod signal;
+mod rights;
+mod storage;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::{Logging, Service};
-use images::Image;
+use images::{Image, Sealed};
+use plan::container::{Device, User};
 use plan::{ContainerNetwork, Log, ServiceName, ShimConfig, paths};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+/// signal(7).
+const SIGTERM: i32 = 15;
 
 /// What a bundle is made of.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +34,8 @@ pub struct Input<'a> {
     pub image: &'a Image,
     /// The image store that has the layers.
     pub store: &'a Path,
+    /// What that store has recorded of layers.
+    pub sealed: &'a BTreeMap<String, Sealed>,
     /// The default seccomp profile (`linux.seccomp` of the runtime-spec); `Null` means none.
     pub seccomp: &'a Value,
     /// The node's name, which containers on its network have, too.
@@ -53,12 +63,6 @@ pub enum BundleError {
     /// Nothing to run.
     #[error("the image names no program to run, and neither 'entrypoint' nor 'command' does")]
     NoProgram,
-    /// The user is a name.
-    #[error("the user '{user}' is given by name: only 'root' and numbers are supported, as in '1000:1000'")]
-    UserName {
-        /// The user.
-        user: String,
-    },
     /// The image's stop signal is none.
     #[error("the image's stop signal '{signal}' is not known")]
     StopSignal {
@@ -78,13 +82,23 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
     let layer = |digest: &String| {
         images::layer_path(input.store, digest).ok_or_else(|| BundleError::Layer { digest: digest.clone() })
     };
+    let layers: Vec<PathBuf> = input.image.layers.iter().map(layer).collect::<Result<_, _>>()?;
+    let digests = input.image.layers.iter().map(|digest| input.sealed.get(digest));
+    let sealed =
+        layers.iter().zip(digests).filter_map(|(path, seal)| Some((path.clone(), seal?.verity.clone())));
     let mut shim = ShimConfig {
         name: input.name.clone(),
-        layers: input.image.layers.iter().map(layer).collect::<Result<_, _>>()?,
+        sealed: sealed.collect(),
+        layers,
         writable: PathBuf::new(),
-        stop_signal: signal::number(input.image.config.stop_signal.as_deref())?,
+        stop_signal: stop_signal(input)?,
         log: log(input.name, input.service.logging),
         certificates: input.certificates.map(Path::to_owned),
+        user: User { user: process::user(input).to_owned(), groups: input.service.container.groups.clone() },
+        directories: storage::directories(input.service),
+        files: storage::files(input.service),
+        devices: devices(input.service),
+        health: health::check(input.service, &input.image.config),
         network: input.network.cloned(),
     };
     let config = config(input)?;
@@ -96,14 +110,43 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
 
 fn config(input: &Input<'_>) -> Result<Value, BundleError> {
     let rootfs = Path::new(paths::RUN).join("shim").join(input.name.as_str()).join("rootfs");
-    Ok(json!({
+    let container = &input.service.container;
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "hostname": process::hostname(input),
-        "root": { "path": rootfs, "readonly": false },
+        "root": { "path": rootfs, "readonly": container.read_only },
         "process": process::process(input)?,
         "mounts": linux::mounts(input.name, input.service),
         "linux": linux::linux(input.name, input.service, input.seccomp),
-    }))
+    });
+    if let Some(domain) = &container.domainname {
+        config["domainname"] = json!(domain);
+    }
+    if !container.annotations.is_empty() {
+        config["annotations"] = json!(container.annotations);
+    }
+    Ok(config)
+}
+
+/// The service's, else the image's, else SIGTERM.
+fn stop_signal(input: &Input<'_>) -> Result<i32, BundleError> {
+    let image = input.image.config.stop_signal.as_deref().filter(|name| !name.is_empty());
+    match (input.service.container.stop_signal, image) {
+        (Some(number), _) => Ok(number),
+        (None, Some(name)) => {
+            config::signal_number(name).ok_or_else(|| BundleError::StopSignal { signal: name.to_owned() })
+        }
+        (None, None) => Ok(SIGTERM),
+    }
+}
+
+fn devices(service: &Service) -> Vec<Device> {
+    let device = |device: &config::container::Device| Device {
+        path: device.path.clone().into(),
+        target: device.target.clone().into(),
+        access: device.access.clone(),
+    };
+    service.container.devices.iter().map(device).collect()
 }
 
 fn log(name: &ServiceName, logging: Logging) -> Log {

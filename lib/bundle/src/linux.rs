@@ -6,9 +6,7 @@ use config::{Network, Service};
 use plan::{ServiceName, paths};
 use serde_json::{Value, json};
 
-/// Processes and threads in one container: enough for any server, too few for a fork bomb to take all of the
-/// kernel's 32,768 process ids.
-const MAX_PROCESSES: u64 = 8192;
+use crate::{limits, rights, storage};
 
 /// Docker's character devices by major and minor number: null, zero, full, random, urandom, tty, console, ptmx, and
 /// the pseudo-terminals (all minors). See the kernel's admin-guide/devices.txt.
@@ -71,6 +69,7 @@ pub(crate) fn mounts(name: &ServiceName, service: &Service) -> Value {
         let options = ["bind", "ro", "nosuid", "noexec", "nodev"];
         mounts.push(mount(&target.to_string_lossy(), "bind", &source.to_string_lossy(), &options));
     }
+    storage::add(&mut mounts, name, service);
     mounts.into()
 }
 
@@ -88,14 +87,18 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> V
     let mut linux = json!({
         "cgroupsPath": Path::new("/").join(paths::SERVICES_SLICE).join(name.as_str()).join("container"),
         "namespaces": namespaces(name, service),
-        "resources": { "devices": devices(service), "pids": { "limit": MAX_PROCESSES } },
+        "resources": limits::resources(&service.container.limits),
     });
+    linux["resources"]["devices"] = devices(service);
+    if !service.container.sysctls.is_empty() {
+        linux["sysctl"] = json!(service.container.sysctls);
+    }
     if !service.privileged {
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
-        if !seccomp.is_null() {
-            linux["seccomp"] = seccomp.clone();
-        }
+    }
+    if let Some(filter) = rights::seccomp(service, seccomp) {
+        linux["seccomp"] = filter;
     }
     linux
 }

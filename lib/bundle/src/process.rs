@@ -5,66 +5,19 @@ use std::collections::BTreeMap;
 use config::Network;
 use serde_json::{Value, json};
 
-use crate::{BundleError, Input};
+use crate::{BundleError, Input, limits, rights};
 
 /// Docker's search path for images that set none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Docker's default capabilities without MKNOD and NET_RAW: a container needs neither device nodes of its own nor
-/// forged packets. (SYS_RESOURCE, which would lift the quota of a writable layer, is not among Docker's either.)
-const CAPABILITIES: [&str; 12] = [
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
-
-/// Those that only privileged containers have (capabilities(7), up to Linux 5.9, the last one that added any).
-const PRIVILEGED: [&str; 29] = [
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_LEASE",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MKNOD",
-    "CAP_NET_ADMIN",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_RAW",
-    "CAP_PERFMON",
-    "CAP_SYSLOG",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_WAKE_ALARM",
-];
-
-/// Open files: the soft limit that programs written for select(2) can live with, and the hard one of systemd.
-const OPEN_FILES: (u64, u64) = (1024, 524_288);
+/// The number of nobody and of nogroup, by custom.
+const NOBODY: u32 = 65534;
 
 /// The name that the container sees as its host's.
 pub(crate) fn hostname<'a>(input: &Input<'a>) -> &'a str {
+    if let Some(own) = &input.service.container.hostname {
+        return own;
+    }
     match input.service.network {
         Network::Host => input.hostname,
         Network::None | Network::Own(_) | Network::Of(_) => input.name.as_str(),
@@ -73,24 +26,30 @@ pub(crate) fn hostname<'a>(input: &Input<'a>) -> &'a str {
 
 /// `process` of the runtime-spec.
 pub(crate) fn process(input: &Input<'_>) -> Result<Value, BundleError> {
-    let (uid, gid) = user(input)?;
-    let privileged = input.service.privileged;
-    let mut all: Vec<&str> = CAPABILITIES.to_vec();
-    if privileged {
-        all.extend(PRIVILEGED);
-    }
+    let service = input.service;
+    let (uid, gid) = ids(user(input));
+    let all = rights::capabilities(service);
     // A program of another user than root gains none of them when it is executed (capabilities(7)).
     let held: &[&str] = if uid == 0 { &all } else { &[] };
-    Ok(json!({
+    let mut process = json!({
         "terminal": false,
         "user": { "uid": uid, "gid": gid },
         "args": args(input)?,
         "env": environment(input),
         "cwd": working_dir(input),
         "capabilities": { "bounding": all, "effective": held, "permitted": held, "inheritable": [], "ambient": [] },
-        "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": OPEN_FILES.0, "hard": OPEN_FILES.1 }],
-        "noNewPrivileges": !privileged,
-    }))
+        "rlimits": limits::rlimits(&service.container.limits),
+    });
+    if service.privileged {
+        process["noNewPrivileges"] = false.into();
+    } else if service.container.no_new_privileges {
+        // `false` would make libcontainer load the filter when it may not any more; absent means the same.
+        process["noNewPrivileges"] = true.into();
+    }
+    if let Some(adj) = service.container.limits.oom_score_adj {
+        process["oomScoreAdj"] = adj.into();
+    }
+    Ok(process)
 }
 
 /// Docker's rule: an entrypoint of the service's own makes the image's arguments void.
@@ -116,11 +75,16 @@ fn working_dir(input: &Input<'_>) -> String {
     own.or_else(image).unwrap_or_else(|| "/".to_owned())
 }
 
-/// User and group by number. A group that is not given is root's, as with Docker for users the image does not know.
-fn user(input: &Input<'_>) -> Result<(u32, u32), BundleError> {
+/// `USER[:GROUP]` as the service or the image says it; empty: root.
+pub(crate) fn user<'a>(input: &Input<'a>) -> &'a str {
     let own = input.service.user.as_ref().map(|user| user.value.as_str());
-    let user = own.or(input.image.config.user.as_deref()).unwrap_or_default();
+    own.or(input.image.config.user.as_deref()).unwrap_or_default()
+}
+
+/// User and group by number, as far as they are known without the image's files: the shim looks into those, and puts in
+/// what they say. Until then a name is nobody, so that no mistake makes it root.
+fn ids(user: &str) -> (u32, u32) {
     let (name, group) = user.split_once(':').unwrap_or((user, ""));
-    let number = |text: &str| if matches!(text, "" | "root") { Some(0) } else { text.parse().ok() };
-    number(name).zip(number(group)).ok_or_else(|| BundleError::UserName { user: user.to_owned() })
+    let number = |text: &str| if matches!(text, "" | "root") { 0 } else { text.parse().unwrap_or(NOBODY) };
+    (number(name), number(group))
 }

@@ -15,6 +15,7 @@ fn image() -> Image {
             working_dir: Some("/srv".to_owned()),
             user: None,
             stop_signal: Some("SIGQUIT".to_owned()),
+            healthcheck: None,
         },
     }
 }
@@ -36,6 +37,7 @@ fn make_with(lines: &str, image: &Image, hostname: &str) -> Result<Bundle, Bundl
         service: &service,
         image,
         store,
+        sealed: &[(image.layers[1].clone(), Sealed { verity: "sha256:v".to_owned(), size: 1 })].into(),
         seccomp: &seccomp,
         hostname,
         certificates: None,
@@ -57,6 +59,8 @@ fn the_shim_is_told_where_everything_is() {
     let (bundle, spec) = make(HOST);
     let hex = "1".repeat(64);
     assert_eq!(bundle.shim.layers[0], Path::new(&format!("/store/layers/sha256/{hex}.erofs")));
+    let recorded: Vec<_> = bundle.shim.sealed.iter().collect();
+    assert_eq!(recorded, [(&bundle.shim.layers[1], &"sha256:v".to_owned())]);
     assert_eq!(bundle.shim.writable, Path::new(paths::CONTAINERS).join("web").join(&bundle.digest));
     assert_eq!(bundle.shim.stop_signal, 3);
     assert_eq!(bundle.shim.log, Log::File { path: "/var/log/holdfast/web.log".into() });
@@ -159,19 +163,176 @@ fn program_and_environment_are_merged_like_dockers() {
 }
 
 #[test]
-fn users_are_numbers_or_root() {
-    let user = |user: &str| {
-        let lines = format!("{HOST}    user: '{user}'\n");
-        make_with(&lines, &image(), "n").map(|bundle| bundle.config["process"]["user"].clone())
-    };
-    for (given, uid, gid) in
-        [("0", 0, 0), ("root", 0, 0), ("1000", 1000, 0), ("101:102", 101, 102), ("5:root", 5, 0)]
-    {
-        assert_eq!(user(given), Ok(json!({ "uid": uid, "gid": gid })), "{given}");
+fn users_are_numbers_or_root_or_nobody_until_the_shim_knows_more() {
+    for (given, uid, gid) in [
+        ("0", 0, 0),
+        ("root", 0, 0),
+        ("1000", 1000, 0),
+        ("101:102", 101, 102),
+        ("5:root", 5, 0),
+        ("nginx", 65534, 0),
+        ("nginx:web", 65534, 65534),
+    ] {
+        let (bundle, _) = make(&format!("{HOST}    user: '{given}'\n    group_add: [audio, 29]\n"));
+        assert_eq!(bundle.config["process"]["user"], json!({ "uid": uid, "gid": gid }), "{given}");
+        assert_eq!((bundle.shim.user.user.as_str(), bundle.shim.user.groups.len()), (given, 2));
     }
-    assert_eq!(user("nginx"), Err(BundleError::UserName { user: "nginx".to_owned() }));
     let (bundle, _) = make(&format!("{HOST}    user: '101'\n"));
     assert_eq!(bundle.config["process"]["capabilities"]["effective"], json!([]));
+}
+
+/// The mount at `target`, as options and source.
+fn mount_at(bundle: &Bundle, target: &str) -> Value {
+    let mounts = bundle.config["mounts"].as_array().expect("mounts");
+    let mut found = mounts.iter().filter(|mount| mount["destination"] == target);
+    let mount = found.next().unwrap_or_else(|| panic!("nothing is mounted on {target}"));
+    assert!(found.next().is_none(), "{target} is mounted twice");
+    mount.clone()
+}
+
+#[test]
+fn volumes_and_files_are_mounted() {
+    let lines = "    network_mode: host
+    volumes:
+      - data:/var/lib/data
+      - /srv/www:/www:ro
+      - /var/lib/nameless
+      - {type: bind, source: /etc/hosts, target: /etc/hosts, bind: {create_host_path: false}}
+      - {type: tmpfs, target: /scratch, tmpfs: {size: 64m, mode: 0700}}
+    tmpfs: ['/run:size=1m,exec']
+    secrets: [token]
+    configs: [{source: settings, target: /etc/app.conf, uid: 7, mode: 0400}]
+    shm_size: 1g
+    read_only: true
+volumes: {data: {name: other}}
+secrets: {token: {content: top}}
+configs: {settings: {file: /etc/settings}}
+";
+    let (bundle, spec) = make(lines);
+    assert_eq!(spec.root().as_ref().expect("a root").readonly(), Some(true));
+    let volume = mount_at(&bundle, "/var/lib/data");
+    assert_eq!(
+        (volume["source"].as_str(), &volume["options"]),
+        (Some("/var/lib/holdfast/volumes/other"), &json!(["rbind", "nodev"]))
+    );
+    assert_eq!(mount_at(&bundle, "/www")["options"], json!(["rbind", "ro", "rro"]));
+    assert_eq!(
+        mount_at(&bundle, "/var/lib/nameless")["source"],
+        "/var/lib/holdfast/volumes/_web-var-lib-nameless"
+    );
+    assert_eq!(mount_at(&bundle, "/etc/hosts")["options"], json!(["rbind"]), "in place of the node's own");
+    let options = json!(["noexec", "nosuid", "nodev", "size=67108864", "mode=700"]);
+    assert_eq!(mount_at(&bundle, "/scratch")["options"], options);
+    assert_eq!(
+        mount_at(&bundle, "/run")["options"],
+        json!(["nosuid", "nodev", "mode=1777", "size=1m", "exec"])
+    );
+    assert!(mount_at(&bundle, "/dev/shm")["options"].to_string().contains("size=1073741824"));
+    assert_eq!(mount_at(&bundle, "/run/secrets/token")["source"], "/run/holdfast/shim/web/files/0");
+    assert_eq!(mount_at(&bundle, "/etc/app.conf")["source"], "/run/holdfast/shim/web/files/1");
+    let made: Vec<_> =
+        bundle.shim.directories.iter().map(|d| (d.path.to_str(), d.copy_of.is_some())).collect();
+    assert_eq!(
+        made,
+        [
+            (Some("/srv/www"), false),
+            (Some("/var/lib/holdfast/volumes/other"), true),
+            (Some("/var/lib/holdfast/volumes/_web-var-lib-nameless"), true),
+        ]
+    );
+    let files = &bundle.shim.files;
+    assert_eq!((files[0].mode, files[1].mode, files[1].owner), (0o444, 0o400, (7, 0)));
+    assert!(!bundle.config.to_string().contains("top"), "config.json holds no secret");
+}
+
+#[test]
+fn limits_become_the_runtime_s() {
+    let lines = "    network_mode: none
+    mem_limit: 64m
+    cpus: 0.5
+    pids_limit: 20
+    cpuset: '0'
+    oom_score_adj: 500
+    ulimits: {nofile: {soft: 10, hard: 20}, core: 0, memlock: -1}
+    sysctls: {net.core.somaxconn: 99}
+    deploy: {resources: {reservations: {memory: 8m}}}
+";
+    let (bundle, _) = make(lines);
+    let resources = &bundle.config["linux"]["resources"];
+    let mib = 1_u64 << 20;
+    assert_eq!(resources["memory"], json!({ "limit": 64 * mib, "swap": 128 * mib, "reservation": 8 * mib }));
+    assert_eq!(resources["cpu"], json!({ "quota": 50_000, "period": 100_000, "cpus": "0" }));
+    assert_eq!(resources["pids"], json!({ "limit": 20 }));
+    let process = &bundle.config["process"];
+    assert_eq!(process["oomScoreAdj"], 500);
+    let limit = |name: &str, soft: u64, hard: u64| json!({ "type": name, "soft": soft, "hard": hard });
+    let all = [
+        limit("RLIMIT_CORE", 0, 0),
+        limit("RLIMIT_MEMLOCK", u64::MAX, u64::MAX),
+        limit("RLIMIT_NOFILE", 10, 20),
+    ];
+    assert_eq!(process["rlimits"], json!(all));
+    assert_eq!(bundle.config["linux"]["sysctl"], json!({ "net.core.somaxconn": "99" }));
+}
+
+#[test]
+fn capabilities_are_added_and_dropped() {
+    for (lines, count, has, lacks) in [
+        ("    cap_add: [net_admin, CAP_SYS_TIME]\n", 14, "CAP_SYS_TIME", "CAP_SYS_ADMIN"),
+        ("    cap_drop: [ALL]\n    cap_add: [CHOWN]\n", 1, "CAP_CHOWN", "CAP_KILL"),
+        ("    cap_drop: [KILL]\n", 11, "CAP_CHOWN", "CAP_KILL"),
+        ("    cap_add: [ALL]\n    cap_drop: [SYS_MODULE]\n", 40, "CAP_SYS_ADMIN", "CAP_SYS_MODULE"),
+    ] {
+        let (bundle, _) = make(&format!("{NONE}{lines}"));
+        let held = bundle.config["process"]["capabilities"]["effective"].clone();
+        let held: Vec<String> = serde_json::from_value(held).expect("names");
+        assert_eq!(held.len(), count, "{lines}");
+        assert!(held.iter().any(|name| name == has) && held.iter().all(|name| name != lacks), "{held:?}");
+    }
+}
+
+#[test]
+fn the_filter_lets_through_what_a_capability_is_good_for() {
+    let seccomp = json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+        { "names": ["read", "clone"], "action": "SCMP_ACT_ALLOW" },
+        { "names": ["clone3"], "action": "SCMP_ACT_ERRNO" },
+    ]});
+    let filter = |lines: &str| rights::seccomp(&service(&format!("{NONE}{lines}")), &seccomp);
+    assert_eq!(filter(""), Some(seccomp.clone()));
+    assert_eq!(filter("    security_opt: ['seccomp:unconfined']\n"), None);
+    let wider = filter("    cap_add: [SYS_ADMIN]\n").expect("a filter");
+    let rules = wider["syscalls"].as_array().expect("rules");
+    assert_eq!((rules.len(), &rules[0]["names"]), (2, &json!(["read"])), "each call has one rule");
+    assert!(rules[1]["names"].to_string().contains("\"mount\""));
+}
+
+#[test]
+fn the_bit_against_new_privileges_can_be_left_out() {
+    let bit =
+        |lines: &str| make(&format!("{NONE}{lines}")).0.config["process"].get("noNewPrivileges").cloned();
+    assert_eq!(bit(""), Some(true.into()));
+    assert_eq!(bit("    security_opt: ['no-new-privileges:false']\n"), None);
+}
+
+#[test]
+fn a_health_check_is_the_service_s_over_the_image_s() {
+    let mut image = image();
+    let test = ["CMD", "/check"].map(str::to_owned).to_vec();
+    image.config.healthcheck =
+        Some(images::Healthcheck { test, interval: 7_000_000_000, ..Default::default() });
+    let check =
+        |lines: &str| make_with(&format!("{HOST}{lines}"), &image, "n").expect("a bundle").shim.health;
+    let own = check("").expect("the image's");
+    assert_eq!(
+        (own.test, own.interval_ms, own.timeout_ms, own.retries),
+        (vec!["/check".to_owned()], 7_000, 30_000, 3)
+    );
+    let mixed = check("    healthcheck: {test: 'true', retries: 1, timeout: 1s}\n").expect("a check");
+    assert_eq!((mixed.test.len(), mixed.interval_ms, mixed.timeout_ms, mixed.retries), (3, 7_000, 1_000, 1));
+    for none in ["{test: [NONE]}", "{disable: true}"] {
+        assert_eq!(check(&format!("    healthcheck: {none}\n")), None);
+    }
+    assert_eq!(make(HOST).0.shim.health, None);
 }
 
 #[test]

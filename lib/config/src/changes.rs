@@ -14,8 +14,8 @@ use crate::compose::Service;
 use crate::{Config, MetaData, machine};
 
 /// Keys of a service that the supervisor uses and the container does not see: it keeps running when they change.
-pub const WITHOUT_RESTART: [&str; 7] =
-    ["attach", "depends_on", "dns", "expose", "ports", "restart", "stop_grace_period"];
+pub const WITHOUT_RESTART: [&str; 8] =
+    ["attach", "depends_on", "dns", "expose", "ports", "pull_policy", "restart", "stop_grace_period"];
 
 /// Sections that hold named things.
 const SECTIONS: [&str; 5] = ["configs", "holdfast", "networks", "secrets", "volumes"];

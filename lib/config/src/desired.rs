@@ -7,6 +7,7 @@ use std::time::Duration;
 use plan::{Condition, Gate, Restart, ServiceName};
 use userdata::Located;
 
+use crate::container::Container;
 use crate::container_network::{Bridge, Firewall, Network, Reach};
 
 /// One configuration of a node.
@@ -31,6 +32,8 @@ pub struct Desired {
 pub struct Service {
     /// The image's reference as it is written.
     pub image: Located<String>,
+    /// When the image is pulled.
+    pub pull_policy: PullPolicy,
     /// Arguments; empty: none, also not the image's.
     pub command: Option<Vec<String>>,
     /// What is run; empty: nothing, also not the image's.
@@ -57,6 +60,20 @@ pub struct Service {
     pub stop_grace_period: Duration,
     /// Where its output goes.
     pub logging: Logging,
+    /// Mounts, files, rights, limits.
+    pub container: Container,
+}
+
+/// Compose's `pull_policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// When it is not on the node.
+    #[default]
+    Missing,
+    /// For every new generation: a tag may have moved.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// Compose's `logging.driver`, as far as we have it.

@@ -9,6 +9,7 @@
 mod authorized_keys;
 mod changes;
 mod compose;
+pub mod container;
 mod container_network;
 mod depends;
 mod desired;
@@ -20,21 +21,27 @@ mod reference;
 mod release;
 mod schema;
 mod shape;
+mod signal;
 mod words;
 
 pub use changes::{Action, Change, Changes, WITHOUT_RESTART};
-pub use compose::{CommandLine, Dependency, Port, Project, Service as ComposeService, Volume, VolumeKind};
+pub use compose::{
+    CommandLine, Dependency, Port, Project, Reference, Service as ComposeService, Volume, VolumeKind,
+    VolumeOptions,
+};
+pub use container::Container;
 pub use container_network::{
     Accepted, Bridge, DEFAULT_NETWORK, ExtraHost, Firewall, Membership, Network, Protocol, Published, Reach,
 };
-pub use desired::{Desired, Logging, Service};
+pub use desired::{Desired, Logging, PullPolicy, Service};
 pub use machine::{
-    CaCerts, Commands, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname, Layout,
-    Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, ResolvConf, Swap,
+    CaCerts, Commands, Credentials, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname,
+    Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Registry, ResolvConf, Swap,
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};
 pub use schema::schema;
+pub use signal::signal_number;
 pub use userdata::{Located, MAX_SIZE, Mark, Problem, Severity, Source};
 
 use std::collections::BTreeMap;
@@ -212,7 +219,7 @@ fn read(root: &At<'_>) -> (Machine, Project) {
     table.extend(compose::SECTIONS);
     root.section("a node's configuration", &table, &mut machine);
     machine::finish(root, &mut machine);
-    let project = compose::read(root, &machine.holdfast.env);
+    let project = compose::read(root, &machine);
     (machine, project)
 }
 

@@ -8,13 +8,17 @@ mod networks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plan::{Condition, Restart, ServiceName};
+use plan::Restart;
 use userdata::{At, Mark, Severity, alternatives};
 
 use crate::compose::{self, CommandLine};
 use crate::container_network::Bridge;
 use crate::desired::{Desired, Logging, Service};
 use crate::{Config, Judge, machine};
+
+mod container;
+mod files;
+mod profiles;
 
 /// Top-level keys that are applied. `holdfast` has its own list.
 pub(crate) const MACHINE: &[&str] = &[
@@ -51,14 +55,19 @@ pub(crate) const MACHINE: &[&str] = &[
     "disable_root",
     "services",
     "networks",
+    "volumes",
+    "secrets",
+    "configs",
     "holdfast",
     "vendor_data",
 ];
 /// Keys of the section `holdfast`.
-pub(crate) const HOLDFAST: &[&str] = &["gate", "env", "network", "compat", "sysctl", "modules", "firewall"];
+pub(crate) const HOLDFAST: &[&str] =
+    &["gate", "env", "network", "compat", "sysctl", "modules", "firewall", "registry"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",
+    "pull_policy",
     "command",
     "entrypoint",
     "environment",
@@ -79,19 +88,37 @@ pub(crate) const SERVICE: &[&str] = &[
     "stop_grace_period",
     "logging",
     "attach",
-];
-
-/// The other compose sections, and why they are not there.
-const SECTIONS: [(&str, &str); 3] = [
-    ("configs", "bake the files into the image"),
-    ("secrets", "give values in 'environment'"),
-    ("volumes", "what a container writes is kept until its service changes"),
-];
-
-/// Advice for keys of a service.
-const ADVICE: [(&str, &str); 2] = [
-    ("volumes", "what a container writes is kept until its service changes"),
-    ("tmpfs", "what a container writes is kept until its service changes"),
+    "group_add",
+    "volumes",
+    "tmpfs",
+    "shm_size",
+    "read_only",
+    "secrets",
+    "configs",
+    "env_file",
+    "healthcheck",
+    "deploy",
+    "mem_limit",
+    "mem_reservation",
+    "memswap_limit",
+    "cpus",
+    "cpu_shares",
+    "cpuset",
+    "pids_limit",
+    "oom_score_adj",
+    "ulimits",
+    "sysctls",
+    "cap_add",
+    "cap_drop",
+    "security_opt",
+    "devices",
+    "stop_signal",
+    "labels",
+    "annotations",
+    "container_name",
+    "hostname",
+    "domainname",
+    "profiles",
 ];
 
 /// Docker's default for `stop_grace_period`.
@@ -99,16 +126,17 @@ const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Says what of `config` this release does not do, and gives what it does: nothing when that is not all of the services.
 pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<Desired> {
-    let release = Release { judge };
+    let release = Release { judge, texts: compose::texts(&config.machine) };
     release.machine(root, config.machine.holdfast.run_in.is_some());
     let mut services = BTreeMap::new();
-    let mut whole = release.sections(root);
+    let mut whole = release.volumes(root);
     let bridges = networks::bridges(&release, root, &config.project.networks);
     whole &= bridges.is_some();
     let bridges = bridges.unwrap_or_default();
-    for (name, service) in &config.project.services {
+    let active = |service: &compose::Service| profiles::is_active(config, service);
+    for (name, service) in config.project.services.iter().filter(|(_, service)| active(service)) {
         let at = root.get("services").and_then(|at| at.get(name.as_str()));
-        match at.and_then(|at| release.service(&at, service, &bridges)) {
+        match at.and_then(|at| release.service(&at, service, config, &bridges)) {
             Some(service) => drop(services.insert(name.clone(), service)),
             None => whole = false,
         }
@@ -131,6 +159,8 @@ pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<De
 
 struct Release {
     judge: Judge,
+    /// What `write_files` writes, by path.
+    texts: BTreeMap<String, String>,
 }
 
 impl Release {
@@ -170,30 +200,18 @@ impl Release {
         }
     }
 
-    fn sections(&self, root: &At<'_>) -> bool {
-        let mut whole = true;
-        for (name, hint) in SECTIONS {
-            if let Some(at) = root.get(name).filter(|at| !at.is_null()) {
-                let message = format!("'{name}' is not supported by this version");
-                self.refuse(&at, at.key_mark(root), &message, hint);
-                whole = false;
-            }
-        }
-        whole
-    }
-
     fn service(
         &self,
         at: &At<'_>,
         service: &compose::Service,
+        config: &Config,
         bridges: &BTreeMap<String, Bridge>,
     ) -> Option<Service> {
         let mut whole = true;
         for (name, mark, value) in at.map().into_iter().flatten() {
             let known = compose::READ.iter().any(|key| key.name == name);
             if known && !SERVICE.contains(&name) && !value.is_null() {
-                let hint = ADVICE.iter().find(|(key, _)| *key == name).map_or("", |(_, hint)| hint);
-                self.refuse(&value, mark, &format!("'{name}' is not supported by this version"), hint);
+                self.refuse(&value, mark, &format!("'{name}' is not supported by this version"), "");
                 whole = false;
             }
         }
@@ -224,13 +242,15 @@ impl Release {
             self.refuse(&options, options.key_mark(&logging), message, "the drivers have no options");
             whole = false;
         }
-        whole &= self.dependencies(at, &service.depends_on);
+        whole &= self.dependencies(at, service, config);
+        let container = self.container(at, service, config);
         let network = networks::network(self, at, service, bridges);
         let reach = network.as_ref().map(|network| networks::reach(self, at, service, network));
         let words = |line: &Option<CommandLine>| line.as_ref().map(|line| line.0.clone());
-        let (image, network, reach) = (service.image.clone()?, network?, reach??);
+        let (image, network, reach, container) = (service.image.clone()?, network?, reach??, container?);
         whole.then(|| Service {
             image,
+            pull_policy: service.pull_policy,
             command: words(&service.command),
             entrypoint: words(&service.entrypoint),
             environment: service.environment.clone(),
@@ -248,21 +268,22 @@ impl Release {
                 .collect(),
             stop_grace_period: service.stop_grace_period.unwrap_or(STOP_GRACE_PERIOD),
             logging,
+            container,
         })
     }
 
-    fn dependencies(&self, at: &At<'_>, depends_on: &BTreeMap<ServiceName, compose::Dependency>) -> bool {
+    fn dependencies(&self, at: &At<'_>, service: &compose::Service, config: &Config) -> bool {
         let mut whole = true;
         let Some(list) = at.get("depends_on") else { return whole };
-        for (name, dependency) in depends_on {
+        for (name, dependency) in &service.depends_on {
             let at = list.get(name.as_str()).unwrap_or_else(|| list.clone());
             let mut refuse = |key: &str, message: &str| {
                 let at = at.get(key).unwrap_or_else(|| at.clone());
                 self.refuse(&at, at.node.mark, message, "");
                 whole = false;
             };
-            if dependency.condition == Condition::ServiceHealthy {
-                refuse("", &format!("'{name}' has no health check, so it can never be healthy"));
+            if config.project.services.get(name).is_some_and(|needed| !profiles::is_active(config, needed)) {
+                refuse("", &format!("no profile of '{name}' is active, so it does not run"));
             }
             if !dependency.required {
                 refuse("required", "only true is supported by this version");

@@ -224,10 +224,7 @@ services:
 ";
     assert_eq!(
         problems(text),
-        [
-            "error 4:49 services.b.depends_on: services wait for each other: b -> c -> b",
-            "error 6:53 services.d.depends_on.c: 'c' has no health check, so it can never be healthy",
-        ]
+        ["error 4:49 services.b.depends_on: services wait for each other: b -> c -> b"]
     );
 }
 
@@ -320,7 +317,7 @@ fn variables_come_from_the_file() {
 
 #[test]
 fn what_is_right_and_not_run_is_an_error_on_a_node_and_a_warning_elsewhere() {
-    let text = format!("{WEB}    ports: ['80:80/sctp']\nvolumes: {{a: }}\n");
+    let text = format!("{WEB}    ports: ['80:80/sctp']\nvolumes: {{a: {{driver: nfs}}}}\n");
     let node = judge(&Input::user_data("f", text.as_bytes()), Judge::Node);
     let elsewhere = judge(&Input::user_data("f", text.as_bytes()), Judge::Vocabulary);
     assert!(node.config.is_none() && node.desired.is_none());
@@ -368,6 +365,93 @@ fn vendor_data_and_meta_data_count_below_the_users() {
     );
     let (_, problems) = with("#cloud-config\n{}\n", "#!/bin/sh\n");
     assert!(problems.len() == 1 && problems[0].contains("is a script"), "{problems:?}");
+}
+
+#[test]
+fn what_a_container_is_made_of_is_judged_at_its_place() {
+    for (keys, expected) in [
+        ("volumes: ['v:/v']", "services.a.volumes: there is no volume 'v'"),
+        (
+            "volumes: ['/a:/v:rshared']",
+            "services.a.volumes: mounts that are made later do not reach a container",
+        ),
+        ("volumes: ['/a:/']", "services.a: nothing can be mounted on '/'"),
+        ("volumes: ['/a:/v'], tmpfs: [/v]", "services.a: nothing can be mounted on '/v': two things"),
+        ("tmpfs: ['/v:size=big']", "services.a.tmpfs[0]: 'size=big' is not an option of a tmpfs"),
+        ("tmpfs: ['/v:mode=9']", "services.a.tmpfs[0]: 'mode=9' is not an option of a tmpfs"),
+        ("shm_size: much", "services.a.shm_size: not a size"),
+        ("secrets: [s]", "services.a.secrets[0]: 's' is not there"),
+        ("configs: [{source: c, mode: 9}]", "services.a.configs[0].mode: must be permission bits"),
+        ("configs: [{source: c, target: ../x}]", "services.a.configs[0].target: must be a path without '..'"),
+        ("env_file: .env", "services.a.env_file: '.env' is a file beside the compose file"),
+        ("env_file: [/etc/e]", "services.a.env_file[0]: '/etc/e' is not among the texts"),
+        ("healthcheck: {test: [x]}", "services.a.healthcheck.test: the first word of a test is not known"),
+        ("healthcheck: {test: [CMD]}", "services.a.healthcheck: 'test' names no program"),
+        ("memswap_limit: 64m", "services.a.memswap_limit: '67108864' is memory and swap together"),
+        (
+            "mem_limit: 64m, memswap_limit: 32m",
+            "services.a.memswap_limit: '33554432' is memory and swap together",
+        ),
+        ("mem_limit: 1m", "services.a.mem_limit: must be 4m or more"),
+        ("cpus: 0.001", "services.a.cpus: '0.001' is not a number of processors"),
+        ("cpus: many", "services.a.cpus: 'many' is not a number of processors"),
+        ("cpuset: 2-1", "services.a.cpuset: '2-1' is not a set of processors"),
+        ("ulimits: {files: 1}", "services.a.ulimits.files: 'files' is not a limit of a process"),
+        ("ulimits: {core: {soft: 2, hard: 1}}", "services.a.ulimits.core: 'soft' is more than 'hard'"),
+        (
+            "deploy: {resources: {limits: {cpu: 1}}}",
+            "services.a.deploy.resources.limits.cpu: 'cpu' is not a key",
+        ),
+        ("deploy: {replicas: 2}", "services.a.deploy.replicas: only 1 is supported"),
+        ("cap_add: [NET_ADMINS]", "services.a.cap_add[0]: 'NET_ADMINS' is not a capability"),
+        ("security_opt: ['apparmor=x']", "services.a.security_opt[0]: 'apparmor=x' is not supported"),
+        ("devices: [/etc/passwd]", "services.a.devices[0]: '/etc/passwd' must name paths below /dev"),
+        (
+            "sysctls: {vm.swappiness: 1}",
+            "services.a.sysctls.vm.swappiness: 'vm.swappiness' is not a parameter",
+        ),
+        ("stop_signal: SIGNAL", "services.a.stop_signal: 'SIGNAL' is not a signal"),
+        ("hostname: a b", "services.a.hostname: 'a b' is not the name of a host"),
+        ("group_add: ['a b']", "services.a.group_add[0]: must be the name or the number of a group"),
+        ("depends_on: [b]", "services.a.depends_on: no profile of 'b' is active"),
+    ] {
+        let text = format!(
+            "#cloud-config\nconfigs: {{c: {{content: x}}}}\nservices:\n  a: {{image: i, network_mode: none, {keys}}}\n  \
+             b: {{image: i, network_mode: none, profiles: [p]}}\n"
+        );
+        let found = problems(&text);
+        assert!(
+            found.iter().any(|found| found.contains(expected)),
+            "{keys}\n{found:#?}\nexpected {expected}"
+        );
+    }
+    let name = problems("#cloud-config\nvolumes: {v: {name: ../../etc}}\n");
+    assert!(name[0].contains("volumes.v.name: is not the name of a volume"), "{name:?}");
+}
+
+#[test]
+fn variables_come_from_files_of_the_configuration_and_profiles_choose() {
+    let text = "#cloud-config
+holdfast: {env: {COMPOSE_PROFILES: 'other,debug'}}
+write_files: [{path: /etc/a.env, content: \"A=file\\nB='file'\\n\"}]
+secrets: {s: {file: /etc/a.env}, t: {environment: COMPOSE_PROFILES}, u: {file: /etc/b}}
+services:
+  a: {image: i, network_mode: none, environment: {A: own}, env_file: [/etc/a.env], secrets: [s, t, u], profiles: [debug]}
+  b: {image: i, network_mode: none, profiles: [never]}
+";
+    let desired = read(text);
+    let service = desired.services.values().next().expect("a service");
+    assert_eq!(desired.services.len(), 1);
+    let environment: Vec<_> = service.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(environment, [("A", "own"), ("B", "file")]);
+    let contents: Vec<_> = service.container.files.iter().map(|file| &file.content).collect();
+    let text = |text: &str| container::GivenContent::Text(text.to_owned());
+    let expected = [
+        &text("A=file\nB='file'\n"),
+        &text("other,debug"),
+        &container::GivenContent::File("/etc/b".to_owned()),
+    ];
+    assert_eq!(contents, expected);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod random;
 mod retry;
 pub mod v4;
 pub mod v6;
+mod wanted;
 
 pub use random::Random;
 

@@ -19,6 +19,11 @@ use crate::tar::{Entry, Kind, Reader};
 use crate::tree::components;
 use crate::{Error, Metadata, Options, Problem, Special, Summary, Writer, tree, xattr};
 
+/// What the entries of a layer may take of memory until their inodes are written. An entry takes about [`ENTRY`] bytes and
+/// its names: these are some two hundred thousand, far more than layers have.
+const ENTRIES: usize = 64 << 20;
+const ENTRY: usize = 256;
+
 /// Writes the layer that `tar` holds, uncompressed, to the beginning of `out`, and gives `out` back. Reads `tar` to its
 /// end, so that a digest of all of it can be taken on the way.
 ///
@@ -28,7 +33,13 @@ pub fn layer<W: Write + Seek>(tar: impl Read, out: W, options: Options) -> Resul
     let mut writer = Writer::new(out, options)?;
     writer.replace = true;
     let mut tar = Reader::new(tar);
+    let mut entries = 0;
     while let Some(entry) = tar.next()? {
+        let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        entries += ENTRY + entry.path.len() + entry.link.len() + xattrs;
+        if entries > ENTRIES {
+            return Err(Error::TooManyEntries);
+        }
         add(&mut writer, entry, &mut tar.content())?;
     }
     tar.drain()?;

@@ -116,6 +116,9 @@ pub enum Error {
     /// The image got larger than EROFS can address.
     #[error("the image is too large: EROFS addresses at most 2^32 blocks")]
     TooLarge,
+    /// The layer has more entries than are kept in memory.
+    #[error("the layer has too many entries")]
+    TooManyEntries,
     /// The tar stream cannot be read.
     #[error("reading the tar stream at byte {offset}")]
     TarRead {

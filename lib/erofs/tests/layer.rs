@@ -247,3 +247,20 @@ proptest! {
         }
     }
 }
+
+/// A tar stream that says the same header for ever.
+struct Endless(Vec<u8>);
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        buffer.copy_from_slice(&self.0[..buffer.len()]);
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn a_layer_that_never_ends_does_not_fill_the_memory() {
+    let header = tar(&[("file", FILE, "")])[..512].to_vec();
+    let result = layer(Endless(header), Cursor::new(Vec::new()), Options::default());
+    assert!(matches!(result, Err(Error::TooManyEntries)), "{result:?}");
+}

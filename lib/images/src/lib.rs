@@ -1,7 +1,13 @@
 //! The index of an image store: which image is made of which layers.
 //!
 //! A store is a directory with `index.json` (an [`Index`]) and `layers/sha256/<diff id in hex>.erofs`, one EROFS
-//! file a layer. The root carries one with the images that were baked in.
+//! file a layer. The root carries one with the images that were baked in; the state partition has one with those that
+//! were pulled.
+
+pub mod oci;
+mod reference;
+
+pub use reference::{InvalidReference, Reference, expand_reference};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +20,19 @@ use serde::{Deserialize, Serialize};
 pub struct Index {
     /// The images.
     pub images: BTreeMap<String, Image>,
+    /// What is recorded of layers by diff id. The root's own have no record: dm-verity checks them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: BTreeMap<String, Sealed>,
+}
+
+/// A layer's file as it was when its content was checked against the diff id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sealed {
+    /// The file's fs-verity digest: `sha256:` and 64 hex digits.
+    pub verity: String,
+    /// Size of the file in bytes.
+    pub size: u64,
 }
 
 /// One image, ready to run.
@@ -44,26 +63,50 @@ pub struct Config {
     pub user: Option<String>,
     /// `StopSignal`.
     pub stop_signal: Option<String>,
+    /// `Healthcheck`, which Docker adds to the specification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// How it is seen that a container of an image works: Docker's form. Times in nanoseconds; 0: the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `NONE`, or `CMD` and a program with its arguments, or `CMD-SHELL` and a line.
+    pub test: Vec<String>,
+    /// Time between two checks.
+    pub interval: u64,
+    /// Time that one may take.
+    pub timeout: u64,
+    /// Time after the start in which a failure does not count.
+    pub start_period: u64,
+    /// Time between two checks until then.
+    pub start_interval: u64,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+}
+
+impl Healthcheck {
+    /// What is executed; none when there is no check.
+    pub fn command(&self) -> Option<Vec<String>> {
+        match self.test.as_slice() {
+            [kind, line] if kind == "CMD-SHELL" => Some(["/bin/sh", "-c", line].map(str::to_owned).to_vec()),
+            [kind, command @ ..] if kind == "CMD" && !command.is_empty() => Some(command.to_vec()),
+            _ => None,
+        }
+    }
 }
 
 /// Where `store` keeps the layer with this diff id; `None` when it is not a SHA-256 digest.
 pub fn layer_path(store: &Path, diff_id: &str) -> Option<PathBuf> {
-    let hex = diff_id.strip_prefix("sha256:")?;
-    let valid = hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    valid.then(|| store.join("layers/sha256").join(format!("{hex}.erofs")))
+    Some(store.join("layers/sha256").join(format!("{}.erofs", sha256_hex(diff_id)?)))
 }
 
-/// The full form of an image reference, as Docker's distribution library expands it: `nginx` becomes
-/// `docker.io/library/nginx:latest`. A reference with a digest keeps it and gets no tag.
-pub fn expand_reference(reference: &str) -> String {
-    let (first, rest) = match reference.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest.to_owned()),
-        Some(_) => ("docker.io", reference.to_owned()),
-        None => ("docker.io", format!("library/{reference}")),
-    };
-    let last = rest.rsplit('/').next().unwrap_or(&rest);
-    let tag = if last.contains([':', '@']) { "" } else { ":latest" };
-    format!("{first}/{rest}{tag}")
+/// The hex digits of a SHA-256 digest (`sha256:` and 64 of them, in lower case); `None` for anything else.
+pub fn sha256_hex(digest: &str) -> Option<&str> {
+    let hex = digest.strip_prefix("sha256:")?;
+    let valid = hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    valid.then_some(hex)
 }
 
 #[cfg(test)]
@@ -71,17 +114,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_expanded_like_dockers() {
-        for (short, full) in [
-            ("nginx", "docker.io/library/nginx:latest"),
-            ("nginx:1.27", "docker.io/library/nginx:1.27"),
-            ("grafana/grafana", "docker.io/grafana/grafana:latest"),
-            ("ghcr.io/a/b:v1", "ghcr.io/a/b:v1"),
-            ("localhost:5000/a", "localhost:5000/a:latest"),
-            ("localhost/a", "localhost/a:latest"),
-            ("a@sha256:00", "docker.io/library/a@sha256:00"),
-        ] {
-            assert_eq!(expand_reference(short), full);
+    fn a_check_is_read_in_docker_s_form() {
+        let read = |text: &str| serde_json::from_str::<Healthcheck>(text).expect("a check");
+        let check = read(r#"{"Test": ["CMD-SHELL", "curl -f x"], "Interval": 5000000000, "Other": 1}"#);
+        assert_eq!(check.command(), Some(["/bin/sh", "-c", "curl -f x"].map(str::to_owned).to_vec()));
+        assert_eq!((check.interval, check.retries), (5_000_000_000, 0));
+        assert_eq!(
+            read(r#"{"Test": ["CMD", "/x", "y"]}"#).command(),
+            Some(["/x", "y"].map(str::to_owned).to_vec())
+        );
+        for none in ["{}", r#"{"Test": ["NONE"]}"#, r#"{"Test": ["CMD"]}"#] {
+            assert_eq!(read(none).command(), None, "{none}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub mod container;
 mod difference;
 mod network;
 pub mod paths;
@@ -169,6 +170,10 @@ pub struct ShimConfig {
     pub name: ServiceName,
     /// The image's layers as EROFS files, lowest first.
     pub layers: Vec<PathBuf>,
+    /// The fs-verity digests (`sha256:` and 64 hex digits) of those layers that lie on the state partition. None is mounted
+    /// that does not have it. Layers in the root have none: dm-verity checks them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<PathBuf, String>,
     /// Directory of the writable layer (`upper` and `work` are made below it).
     pub writable: PathBuf,
     /// Signal that asks the container to stop, by number.
@@ -179,6 +184,21 @@ pub struct ShimConfig {
     /// image has the directory `/etc/ssl/certs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<PathBuf>,
+    /// Whose rights the program has.
+    #[serde(default)]
+    pub user: container::User,
+    /// Directories of the node that are made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<container::Directory>,
+    /// Secrets and configs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<container::GivenFile>,
+    /// Devices of the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<container::Device>,
+    /// How it is seen that the container works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<container::HealthCheck>,
     /// Its network, unless that is the node's or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<ContainerNetwork>,

@@ -30,8 +30,12 @@ pub const STATE: &str = "/var";
 pub const GENERATIONS: &str = "/var/lib/holdfast/generations";
 /// Writable layers of containers, one directory a service and digest.
 pub const CONTAINERS: &str = "/var/lib/holdfast/containers";
+/// Named volumes, one directory each.
+pub const VOLUMES: &str = "/var/lib/holdfast/volumes";
 /// The last time that the node has known: the file's own, of its last change.
 pub const CLOCK: &str = "/var/lib/holdfast/clock";
+/// Images that were pulled: an image store (`images::Index`), and `new` with layers that are being written.
+pub const IMAGES: &str = "/var/lib/holdfast/images";
 /// What the network remembers from boot to boot.
 pub const NETWORK: &str = "/var/lib/holdfast/network";
 /// Certificate authorities that containers are given: `<SHA-256>.crt`.
@@ -48,6 +52,9 @@ pub const BOOT_TRACE: &str = "/run/holdfast/boot.json";
 /// What PID 1 knows of its services; replaced whole at each change.
 pub const STATUS: &str = "/run/holdfast/status.json";
 
+/// What becomes of images that are being pulled; replaced whole at each change.
+pub const PULLS: &str = "/run/holdfast/images.json";
+
 /// The kernel command line's key of the root hash (64 hex digits).
 pub const CMDLINE_ROOT: &str = "holdfast.root";
 /// The kernel command line's key of user-data (base64, maybe gzipped).
@@ -55,3 +62,8 @@ pub const CMDLINE_USER_DATA: &str = "holdfast.user-data";
 
 /// The cgroup of a service, below `/sys/fs/cgroup`; the shim lives in `shim`, the container in `container`.
 pub const SERVICES_SLICE: &str = "services.slice";
+
+/// Where the shim of `service` writes a secret or config of this name: memory that only it and its container see.
+pub fn given_file(service: &str, name: &str) -> std::path::PathBuf {
+    std::path::Path::new(RUN).join("shim").join(service).join("files").join(name)
+}

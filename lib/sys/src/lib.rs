@@ -5,11 +5,15 @@
 
 #![expect(unsafe_code, reason = "this crate is where the workspace keeps it")]
 
+pub mod backdoor;
 pub mod block;
 pub mod clock;
 pub mod console;
+pub mod device_filter;
 pub mod dm;
 pub mod ext4;
+pub mod fsverity;
+pub mod id_map;
 pub mod inherited;
 mod ioctl;
 pub mod kmsg;
@@ -18,7 +22,9 @@ pub mod module;
 pub mod net;
 pub mod packet;
 pub mod process;
+pub mod quota;
 pub mod random;
 pub mod signals;
 pub mod swap;
+pub mod verity_digest;
 pub mod watchdog;

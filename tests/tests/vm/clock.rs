@@ -120,6 +120,31 @@ fn two_servers_that_disagree_leave_the_clock_alone() {
 }
 
 #[test]
+fn the_network_may_name_the_server() {
+    let lan = Lan::new();
+    for address in ["192.0.2.1/24", "192.0.2.9/32"] {
+        lan.address(address);
+    }
+    let interface = format!("--interface={BRIDGE}");
+    let _dhcp = lan.spawn(&[
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--dhcp-leasefile=/dev/null",
+        &interface,
+        "--dhcp-range=192.0.2.50,192.0.2.59,10m",
+        "--dhcp-option=option:ntp-server,192.0.2.9",
+    ]);
+    let _right = lan.tell_time("192.0.2.9", Duration::ZERO);
+    let user_data = format!("#cloud-config\n{}", WATCH.trim_start());
+    let mut vm = Vm::direct(Build::standard()).on_lan(&lan).clock("1970-01-01").user_data(&user_data).boot();
+    vm.expect(r"holdfast: clock stepped by \+[0-9.]+ s from 192\.0\.2\.9");
+    is_right(&mut vm, "time");
+    vm.power_off();
+}
+
+#[test]
 fn nobody_is_asked_when_the_configuration_says_so() {
     let (lan, _dhcp) = lan(&[]);
     let server = lan.tell_time("192.0.2.1", Duration::ZERO);

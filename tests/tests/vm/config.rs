@@ -159,10 +159,15 @@ fn power_is_switched_off_once_per_instance() {
     vm.expect("holdfast: that was it");
     vm.expect("holdfast: asked to power off by the agent");
     vm.power_off();
-    let mut vm = Vm::direct(build).on(&disk).user_data(&with_look(keys, "true")).boot();
+    let again = || Vm::direct(build.clone()).on(&disk).user_data(&with_look(keys, "true"));
+    let mut vm = again().boot();
     vm.expect("look: looked");
     std::thread::sleep(std::time::Duration::from_secs(10));
     vm.never_said("asked to power off");
+    vm.power_off();
+    // The same disk as another instance, such as a copy of it.
+    let mut vm = again().smbios("type=1,serial=ds=nocloud;i=another").boot();
+    vm.expect("holdfast: asked to power off by the agent");
     vm.power_off();
 }
 

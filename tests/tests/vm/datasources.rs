@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vm_tests::{BRIDGE, Build, Lan, Process, Request, Response, Server, Vm, VmBuilder, iso};
+use vm_tests::{BRIDGE, Build, Lan, Process, Request, Response, Server, Vm, VmBuilder, directory, iso};
 
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti from-the-cloud";
@@ -37,6 +37,8 @@ pub(crate) fn lan_with(addresses: &[&str]) -> (Lan, Process) {
         lan.address(address);
     }
     let interface = format!("--interface={BRIDGE}");
+    // Two that start at once would be in each other's way.
+    let pid_file = format!("--pid-file={}", directory().join("dnsmasq.pid").display());
     let server = lan.spawn(&[
         "dnsmasq",
         "--keep-in-foreground",
@@ -44,6 +46,7 @@ pub(crate) fn lan_with(addresses: &[&str]) -> (Lan, Process) {
         "--port=0",
         "--dhcp-leasefile=/dev/null",
         &interface,
+        &pid_file,
         "--dhcp-range=192.0.2.50,192.0.2.59,10m",
     ]);
     (lan, server)
@@ -136,6 +139,33 @@ fn openstack_has_documents() {
             ("GET /openstack/latest/user_data", WITNESS),
         ],
     );
+}
+
+#[test]
+fn without_ipv4_the_service_has_a_link_local_address() {
+    let lan = Lan::new();
+    for address in ["fd00:9::1/64", "fe80::a9fe:a9fe/64"] {
+        lan.run(&["ip", "address", "add", address, "dev", BRIDGE, "nodad"]);
+    }
+    let interface = format!("--interface={BRIDGE}");
+    let _routers = lan.spawn(&[
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--dhcp-leasefile=/dev/null",
+        &interface,
+        "--enable-ra",
+        "--dhcp-range=fd00:9::,ra-only",
+    ]);
+    let documents = [
+        ("GET /openstack/latest/meta_data.json", openstack_meta_data()),
+        ("GET /openstack/latest/user_data", WITNESS.to_owned()),
+    ];
+    let documents = documents.each_ref().map(|(asked, said)| (*asked, said.as_str()));
+    let _server = lan.serve("[::]:80", answers(&documents));
+    let builder = Vm::direct(Build::standard()).on_lan(&lan).smbios("type=1,product=OpenStack Nova");
+    arrives(builder, "user-data: from the metadata service of OpenStack ");
 }
 
 #[test]
@@ -315,4 +345,13 @@ fn a_seed_is_named_by_the_kernel_command_line_with_another_name() {
         builder,
         "user-data: from the NoCloud seed http://192.0.2.1/seed/ .the kernel command line names it",
     );
+}
+
+#[test]
+fn a_hypervisor_that_tells_no_properties_is_said_and_does_no_harm() {
+    let builder = Vm::direct(Build::standard()).without_network();
+    let mut vm = builder.smbios("type=1,manufacturer=VMware,, Inc.").boot();
+    vm.expect("holdfast: user-data: VMware: (the hypervisor opens no channel|nobody listens at)");
+    vm.expect("holdfast: no user-data found");
+    vm.power_off();
 }

@@ -323,3 +323,49 @@ fn a_described_network_is_made_and_kept() {
     vm.never_said("holdfast: network .*cannot");
     vm.power_off();
 }
+
+/// One end of a tunnel: its number, its private key, and the other end's public one.
+const ENDS: [(u8, &str, &str); 2] = [
+    (1, "UGBTF8NLfvzDjEAR7dvlwf0DpDkOk4b41bsPAudViUE=", "Uc9OPZb2x0HwfoqzsuF+mL/VVEBMiuVrVLethH98HAc="),
+    (2, "UP796jlRxIPg9oxhqIsNMrnTGBL1gY3s8aQydqRDY2E=", "nkcwDdHjdpZLfPRr1KvYnkaZcrGLD6MdW6mjBIMCCVQ="),
+];
+
+#[test]
+fn two_nodes_talk_through_a_tunnel_that_nobody_else_reads() {
+    let lan = Lan::new();
+    lan.address("192.0.2.1/24");
+    let mut machines = ENDS.map(|(number, key, peer)| {
+        let other = 3 - number;
+        let user_data = format!(
+            r#"#cloud-config
+holdfast:
+  network:
+    version: 2
+    ethernets: {{eth0: {{addresses: [192.0.2.1{number}/24]}}}}
+    tunnels:
+      wg0:
+        mode: wireguard
+        key: {key}
+        port: 51820
+        addresses: [10.9.0.{number}/24]
+        peers:
+        - keys: {{public: {peer}}}
+          allowed-ips: [10.9.0.{other}/32]
+          endpoint: 192.0.2.1{other}:51820
+{SHELL}"#
+        );
+        Vm::direct(Build::standard()).on_lan(&lan).user_data(&user_data).boot()
+    });
+    for vm in &mut machines {
+        vm.expect_all(&["holdfast: address wg0 10.9.0.", "holdfast: service shell running"]);
+    }
+    let through = "ping -c 1 -W 5 10.9.0.1 && wget -qO- http://10.9.0.1/cgi-bin/sh && echo answered";
+    shell_says(&lan, "192.0.2.12:80", through, &["1 packets received", "answered"]);
+    for vm in machines {
+        // Keys are secret.
+        for (_, key, _) in ENDS {
+            vm.never_said(&key.replace('+', "."));
+        }
+        vm.power_off();
+    }
+}

@@ -1,10 +1,10 @@
-//! Keys of which only the form is judged: text, truth values, numbers, sizes, lists.
+//! Keys of which only the form is judged: text, truth values, lists.
 
 use serde_json::json;
 use userdata::At;
 
 use super::service::Service;
-use super::values::{json as as_is, pairs_json, parse_size};
+use super::values::{json as as_is, pairs_json};
 
 pub(super) fn raw(at: &At<'_>, service: &mut Service) {
     service.put(at, as_is(at.node));
@@ -19,22 +19,6 @@ pub(super) fn text(at: &At<'_>, service: &mut Service) {
 pub(super) fn truth(at: &At<'_>, service: &mut Service) {
     if let Some(truth) = at.truth() {
         service.put(at, json!(truth));
-    }
-}
-
-pub(super) fn number(at: &At<'_>, service: &mut Service) {
-    match at.text() {
-        Some(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => raw(at, service),
-        Some(_) => at.error("must be a number"),
-        None => {}
-    }
-}
-
-pub(super) fn size(at: &At<'_>, service: &mut Service) {
-    match at.text() {
-        Some(text) if parse_size(text).is_some() || text == "-1" => service.put(at, json!(text)),
-        Some(_) => at.error_with_hint("not a size", "bytes, or a number with k, m or g"),
-        None => {}
     }
 }
 

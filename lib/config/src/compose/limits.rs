@@ -1,95 +1,275 @@
 //! How a service is watched and held in bounds: health check, limits, `deploy`.
 
-use userdata::{At, KeySpec as Key, Severity, Value};
+use serde_json::json;
+use userdata::{At, KeySpec as Key, Severity, Use};
 
-use super::forms::raw;
+use super::container::bytes;
+use super::forms::{raw, text};
 use super::service::Service;
 use super::values::parse_size;
+use crate::container::Health;
 use crate::machine::take;
 
+const HEALTHCHECK: [Key<Health>; 8] = [
+    take(
+        "test",
+        |at, health| match (at.is_list(), at.list_or_one().first().and_then(At::text)) {
+            (false, Some(line)) => health.test = Some(shell(line)),
+            (true, Some("NONE")) => health.disable = true,
+            (true, Some("CMD")) => health.test = at.texts().map(|words| words[1..].to_vec()),
+            (true, Some("CMD-SHELL")) => {
+                health.test = at.texts().and_then(|words| words.get(1).map(|line| shell(line)));
+            }
+            _ => at.error_with_hint("the first word of a test is not known", "NONE, CMD or CMD-SHELL"),
+        },
+        "`[CMD, PROGRAM, ...]`, `[CMD-SHELL, LINE]`, a text for the shell, or `[NONE]`.",
+    ),
+    take("interval", |at, health| health.interval = at.duration(), "Time between two checks. Default `30s`."),
+    take(
+        "timeout",
+        |at, health| health.timeout = at.duration(),
+        "Time that one check may take. Default `30s`.",
+    ),
+    take(
+        "start_period",
+        |at, health| health.start_period = at.duration(),
+        "Time in which a failure does not count. Default: none.",
+    ),
+    take(
+        "start_interval",
+        |at, health| health.start_interval = at.duration(),
+        "Time between two checks until the first one passes. Default `5s`.",
+    ),
+    take(
+        "retries",
+        |at, health| health.retries = at.int(0..=1_000_000).and_then(|n| u32::try_from(n).ok()),
+        "How many failures in a row make it unhealthy. Default 3.",
+    ),
+    take(
+        "disable",
+        |at, health| health.disable |= at.truth().unwrap_or_default(),
+        "`true`: also the image's own check is not used.",
+    ),
+    take(
+        RESTART,
+        restart,
+        "`true`: an unhealthy container is ended, and `restart` decides what follows. Default `false`.",
+    ),
+];
+
+/// A word that compose does not have: its engines leave an unhealthy container alone.
+const RESTART: &str = "x-holdfast-restart";
+
+fn restart(at: &At<'_>, health: &mut Health) {
+    health.restart = at.truth().unwrap_or_default();
+}
+
+/// What runs a line of a shell.
+fn shell(line: &str) -> Vec<String> {
+    ["/bin/sh", "-c", line].map(str::to_owned).to_vec()
+}
+
 pub(super) fn healthcheck(at: &At<'_>, service: &mut Service) {
-    let duration = |name, doc| {
-        take(
-            name,
-            |at, _: &mut ()| {
-                at.duration();
-            },
-            doc,
-        )
-    };
-    let table: [Key<()>; 7] = [
-        take(
-            "test",
-            |at, ()| {
-                let first = at.list_or_one().first().and_then(|first| first.text().map(str::to_owned));
-                if at.is_list()
-                    && !first.is_some_and(|first| ["NONE", "CMD", "CMD-SHELL"].contains(&first.as_str()))
-                {
-                    at.error_with_hint("the first word of a test is not known", "NONE, CMD or CMD-SHELL");
-                }
-            },
-            "`[CMD, PROGRAM, ...]`, `[CMD-SHELL, LINE]`, a text for the shell, or `[NONE]`.",
-        ),
-        duration("interval", "Time between two checks."),
-        duration("timeout", "Time that one check may take."),
-        duration("start_period", "Time in which a failure does not count."),
-        duration("start_interval", "Time between two checks in the start period."),
-        take(
-            "retries",
-            |at, ()| {
-                at.int(0..=1_000_000);
-            },
-            "How many failures in a row make it unhealthy.",
-        ),
-        take(
-            "disable",
-            |at, ()| {
-                at.truth();
-            },
-            "`true`: also the image's own check is not used.",
-        ),
-    ];
-    at.section("'healthcheck'", &table, &mut ());
+    at.section("'healthcheck'", &HEALTHCHECK, &mut service.container.health);
+    // Keys that begin with x- are the user's, but for this one.
+    if let Some(own) = at.get(RESTART) {
+        restart(&own, &mut service.container.health);
+    }
+    if service.container.health.test.as_ref().is_some_and(Vec::is_empty) {
+        at.error("'test' names no program");
+    }
     raw(at, service);
 }
+
+/// Limits as setrlimit(2) knows them.
+const ULIMITS: &str =
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack";
 
 pub(super) fn ulimits(at: &At<'_>, service: &mut Service) {
-    let limit = |name| {
+    type Pair = (Option<i64>, Option<i64>);
+    let table: [Key<Pair>; 2] = [
         take(
-            name,
-            |at, _: &mut ()| {
-                at.int(-1..=i64::MAX);
-            },
-            "",
-        )
-    };
-    let table: [Key<()>; 2] = [limit("soft"), limit("hard")];
-    for (_, _, value) in at.map().into_iter().flatten() {
+            "soft",
+            |at, pair: &mut Pair| pair.0 = at.int(-1..=i64::MAX),
+            "What counts until the program asks for more.",
+        ),
+        take("hard", |at, pair: &mut Pair| pair.1 = at.int(-1..=i64::MAX), "The most that it may ask for."),
+    ];
+    // -1 is RLIM_INFINITY.
+    let limit = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
+    for (name, mark, value) in at.map().into_iter().flatten() {
+        let mut pair = (None, None);
         if value.is_map() {
-            value.section("a limit", &table, &mut ());
+            value.section("a limit", &table, &mut pair);
         } else {
-            value.int(-1..=i64::MAX);
+            pair.0 = value.int(-1..=i64::MAX);
+        }
+        if !ULIMITS.split_whitespace().any(|known| known == name) {
+            value.add(Severity::Error, mark, format!("'{name}' is not a limit of a process"), ULIMITS);
+        } else if let Some(soft) = pair.0.or(pair.1).map(limit) {
+            let hard = pair.1.map_or(soft, limit);
+            if soft > hard {
+                value.error("'soft' is more than 'hard'");
+            }
+            let name = format!("RLIMIT_{}", name.to_ascii_uppercase());
+            service.container.limits.ulimits.insert(name, (soft, hard));
         }
     }
     raw(at, service);
 }
 
-pub(super) fn deploy(at: &At<'_>, service: &mut Service) {
-    const KEYS: &str =
-        "endpoint_mode labels mode placement replicas resources restart_policy rollback_config update_config";
-    at.knows(KEYS.split_whitespace());
-    for (name, mark, value) in at.map().into_iter().flatten() {
-        if !KEYS.split_whitespace().any(|key| key == name) && !name.starts_with("x-") {
-            value.add(Severity::Error, mark, format!("'{name}' is not a key of 'deploy'"), "");
+/// The most memory. Less than this and not even a small program starts.
+const LEAST_MEMORY: u64 = 4 << 20;
+
+pub(super) fn memory(at: &At<'_>, service: &mut Service) {
+    service.container.limits.memory = bytes(at, service).and_then(|memory| least(at, memory));
+}
+
+fn least(at: &At<'_>, memory: u64) -> Option<u64> {
+    if (1..LEAST_MEMORY).contains(&memory) {
+        at.error("must be 4m or more");
+    }
+    // Docker's 0: no limit.
+    (memory > 0).then_some(memory)
+}
+
+pub(super) fn memory_and_swap(at: &At<'_>, service: &mut Service) {
+    service.container.limits.memory_and_swap = match at.text() {
+        Some("-1") => {
+            service.put(at, json!("-1"));
+            Some(-1)
         }
+        // Docker's 0: nothing is said.
+        _ => bytes(at, service).and_then(|bytes| i64::try_from(bytes).ok()).filter(|bytes| *bytes > 0),
+    };
+}
+
+pub(super) fn cpus(at: &At<'_>, service: &mut Service) {
+    service.container.limits.cpus = processors(at);
+    raw(at, service);
+}
+
+/// Processors, as in `0.5`, in millionths. 0 is no limit.
+fn processors(at: &At<'_>) -> Option<u64> {
+    let text = at.text()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let millionths = format!("{fraction:0<6}");
+    let value = whole.parse::<u64>().ok().filter(|whole| digits(fraction) && *whole < 100_000);
+    let value = value.and_then(|whole| Some(whole * 1_000_000 + millionths.get(..6)?.parse::<u64>().ok()?));
+    if value.is_none_or(|value| (1..10_000).contains(&value)) {
+        at.error_with_hint(format!("'{text}' is not a number of processors"), "0.01 or more, as in 0.5 or 2");
     }
-    if let Some(limits) = at.get("resources").and_then(|resources| resources.get("limits"))
-        && let Some(memory) = limits.get("memory")
-        && memory.text().is_some_and(|text| parse_size(text).is_none())
-    {
-        memory.error_with_hint("not a size", "bytes, or a number with k, m or g");
+    value.filter(|value| *value > 0)
+}
+
+pub(super) fn cpu_shares(at: &At<'_>, service: &mut Service) {
+    let shares = at.int(0..=262_144).and_then(|shares| u64::try_from(shares).ok());
+    service.container.limits.cpu_shares = shares.filter(|shares| *shares >= 2);
+    raw(at, service);
+}
+
+pub(super) fn cpuset(at: &At<'_>, service: &mut Service) {
+    text(at, service);
+    let Some(set) = at.text() else { return };
+    let number = |text: &str| text.parse::<u16>().ok();
+    let part = |part: &str| match part.split_once('-') {
+        Some((first, last)) => number(first).zip(number(last)).is_some_and(|(first, last)| first <= last),
+        None => number(part).is_some(),
+    };
+    if set.split(',').all(part) {
+        service.container.limits.cpuset = Some(set.to_owned());
+    } else {
+        at.error_with_hint(format!("'{set}' is not a set of processors"), "as in 0-2,5");
     }
-    if matches!(at.node.value, Value::Map(_)) {
-        raw(at, service);
+}
+
+pub(super) fn pids(at: &At<'_>, service: &mut Service) {
+    // Docker's 0 and -1: no limit.
+    service.container.limits.pids = at.int(-1..=4_194_304).map(|pids| if pids == 0 { -1 } else { pids });
+    raw(at, service);
+}
+
+pub(super) fn oom_score_adj(at: &At<'_>, service: &mut Service) {
+    service.container.limits.oom_score_adj = at.int(-1000..=1000).and_then(|adj| i32::try_from(adj).ok());
+    raw(at, service);
+}
+
+const RESOURCES: [Key<Service>; 2] = [
+    take(
+        "limits",
+        |at, service| at.section("'limits'", &LIMITS, service),
+        "The most of `cpus`, `memory` and `pids`.",
+    ),
+    take(
+        "reservations",
+        |at, service| at.section("'reservations'", &RESERVATIONS, service),
+        "What is kept for it: `memory`. `cpus` has no effect on one node.",
+    ),
+];
+
+const LIMITS: [Key<Service>; 3] = [
+    take(
+        "cpus",
+        |at, service| service.container.limits.cpus = processors(at),
+        "As the key `cpus` of a service.",
+    ),
+    take(
+        "memory",
+        |at, service| service.container.limits.memory = size(at).and_then(|memory| least(at, memory)),
+        "As `mem_limit`.",
+    ),
+    take(
+        "pids",
+        |at, service| {
+            let pids = at.int(-1..=4_194_304);
+            service.container.limits.pids = pids.map(|pids| if pids == 0 { -1 } else { pids });
+        },
+        "As `pids_limit`.",
+    ),
+];
+
+const RESERVATIONS: [Key<Service>; 4] = [
+    take(
+        "memory",
+        |at, service| service.container.limits.memory_reservation = size(at),
+        "As `mem_reservation`.",
+    ),
+    Key { name: "cpus", use_: Use::Quiet, doc: "" },
+    Key { name: "devices", use_: Use::Refused, doc: "give 'devices' of the service" },
+    Key { name: "generic_resources", use_: Use::Refused, doc: "" },
+];
+
+fn size(at: &At<'_>) -> Option<u64> {
+    let size = parse_size(at.text()?);
+    if size.is_none() {
+        at.error_with_hint("not a size", "bytes, or a number with k, m or g");
     }
+    size
+}
+
+/// `deploy`: what is for a cluster means nothing on one node.
+const DEPLOY: [Key<Service>; 9] = [
+    take(
+        "resources",
+        |at, service| at.section("'resources'", &RESOURCES, service),
+        "`limits` and `reservations`.",
+    ),
+    take(
+        "replicas",
+        |at, service| service.replicas = at.int(0..=1_000_000),
+        "Only 1: a service is one container.",
+    ),
+    Key { name: "mode", use_: Use::Quiet, doc: "" },
+    Key { name: "labels", use_: Use::Quiet, doc: "" },
+    Key { name: "endpoint_mode", use_: Use::Quiet, doc: "" },
+    Key { name: "placement", use_: Use::Quiet, doc: "" },
+    Key { name: "update_config", use_: Use::Quiet, doc: "" },
+    Key { name: "rollback_config", use_: Use::Quiet, doc: "" },
+    Key { name: "restart_policy", use_: Use::Quiet, doc: "" },
+];
+
+pub(super) fn deploy(at: &At<'_>, service: &mut Service) {
+    at.section("'deploy'", &DEPLOY, service);
+    raw(at, service);
 }

@@ -2,6 +2,8 @@
 //! the normal form that `docker compose config` has. What cannot be on a node (`build`, files beside the compose file,
 //! the socket of another engine) is refused by name. What a release runs of it is decided in [`crate::release`].
 
+mod container;
+mod env_file;
 mod forms;
 mod limits;
 mod ports;
@@ -20,12 +22,14 @@ use userdata::{KeySpec as Key, Use};
 
 use crate::machine::{Machine, take};
 
+pub(crate) use container::tmpfs_options;
 pub use ports::Port;
-pub(crate) use project::read;
+pub(crate) use project::{read, texts};
+pub use relations::Reference;
 pub(crate) use service::READ;
 pub use service::{CommandLine, Dependency, Service};
 pub(crate) use values::parse_size;
-pub use volumes::{Volume, VolumeKind};
+pub use volumes::{Volume, VolumeKind, VolumeOptions};
 
 /// The keys of the top level that are compose's. [`read`] reads the sections, when the variables are known.
 pub(crate) const SECTIONS: [Key<Machine>; 8] = [

@@ -22,18 +22,6 @@ pub(super) fn image(at: &At<'_>, service: &mut Service) {
     }
 }
 
-pub(super) fn env_file(at: &At<'_>, _: &mut Service) {
-    for item in at.list_or_one() {
-        let path = if item.is_map() { item.get("path") } else { Some(item) };
-        if let Some((path, text)) = path.as_ref().and_then(|path| Some((path, path.text()?))) {
-            path.error_with_hint(
-                format!("'{text}' is a file beside the compose file, and there is none on a node"),
-                "give the variables in 'environment'",
-            );
-        }
-    }
-}
-
 pub(super) fn command_line(at: &At<'_>, service: &mut Service) -> Option<CommandLine> {
     raw(at, service);
     if at.is_list() {

@@ -11,10 +11,12 @@ use super::ports::MAX_PORTS;
 use super::service::{Service, table};
 use super::values::json as as_is;
 use super::{Project, VolumeKind};
+use crate::machine::Machine;
 use crate::{depends, interpolate};
 
-/// Reads the compose sections of a file. `env` has the variables.
-pub(crate) fn read(root: &At<'_>, env: &BTreeMap<String, String>) -> Project {
+/// Reads the compose sections of a file. The machine has the variables, and files that services may name.
+pub(crate) fn read(root: &At<'_>, machine: &Machine) -> Project {
+    let env = &machine.holdfast.env;
     let section = |key: &str| {
         let at = root.get(key).filter(|at| !at.is_null())?;
         Some((interpolate::interpolate(&at, env), at))
@@ -43,23 +45,43 @@ pub(crate) fn read(root: &At<'_>, env: &BTreeMap<String, String>) -> Project {
     };
     if let Some((node, at)) = section("services") {
         let at = at.with_node(&node);
-        project.services = services(&at, env);
+        project.services = services(&at, env, texts(machine));
         fit(&at, &project);
     }
     project
 }
 
-fn services(at: &At<'_>, env: &BTreeMap<String, String>) -> BTreeMap<ServiceName, Service> {
+/// What `write_files` writes, by path, as far as it is text and known.
+pub(crate) fn texts(machine: &Machine) -> BTreeMap<String, String> {
+    let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for file in &machine.files {
+        let content = texts.entry(file.path.clone()).or_default();
+        if !file.append {
+            content.clear();
+        }
+        content.extend_from_slice(&file.content);
+    }
+    texts.retain(|path, _| !machine.files.iter().any(|file| file.path == *path && file.source.is_some()));
+    texts.into_iter().filter_map(|(path, bytes)| Some((path, String::from_utf8(bytes).ok()?))).collect()
+}
+
+fn services(
+    at: &At<'_>,
+    env: &BTreeMap<String, String>,
+    texts: BTreeMap<String, String>,
+) -> BTreeMap<ServiceName, Service> {
     let table = table();
     let env = Arc::new(env.clone());
+    let texts = Arc::new(texts);
     let mut ports_left = MAX_PORTS;
     let mut services = BTreeMap::new();
     for (name, _, at) in at.map().into_iter().flatten() {
         if name.starts_with("x-") {
             continue;
         }
-        let mut service = Service::new(Arc::clone(&env), ports_left);
+        let mut service = Service::new(Arc::clone(&env), Arc::clone(&texts), ports_left);
         at.section("a service", &table, &mut service);
+        service.merge_env_files();
         ports_left = service.ports_left();
         if at.is_map() && at.get("image").is_none() && at.get("build").is_none() {
             at.error("has no 'image'");

@@ -2,7 +2,7 @@
 
 use plan::{Condition, ServiceName};
 use serde_json::{Map, Value as Json, json};
-use userdata::{At, KeySpec as Key, Located, Use};
+use userdata::{At, KeySpec as Key, Located, Mark, Use};
 
 use super::forms::text;
 use super::service::{Dependency, Service};
@@ -31,21 +31,76 @@ pub(super) fn extra_hosts(at: &At<'_>, service: &mut Service) {
     service.put(at, Json::Object(hosts));
 }
 
+/// A secret or a config that a service names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// `secrets` or `configs`.
+    pub section: &'static str,
+    /// Its name in that section.
+    pub source: String,
+    /// Where in the container, as it is written.
+    pub target: Option<String>,
+    /// User and group by number.
+    pub owner: (u32, u32),
+    /// Permission bits.
+    pub mode: u32,
+    /// Where it stands.
+    pub mark: Mark,
+}
+
+const REFERENCE: [Key<Reference>; 5] = [
+    take(
+        "source",
+        |at, reference| reference.source = at.text().unwrap_or_default().to_owned(),
+        "Its name. Required.",
+    ),
+    take(
+        "target",
+        |at, reference| {
+            reference.target = at.text().map(str::to_owned);
+            let parts = |target: &String| target.split('/').any(|part| part == "..");
+            if reference.target.as_ref().is_some_and(parts) {
+                at.error("must be a path without '..'");
+            }
+        },
+        "Where in the container: a path, or a name below `/run/secrets` (secrets) or `/` (configs). Default: its name.",
+    ),
+    take("uid", |at, reference| reference.owner.0 = id(at), "The file's user by number. Default `0`."),
+    take("gid", |at, reference| reference.owner.1 = id(at), "The file's group by number. Default `0`."),
+    take(
+        "mode",
+        |at, reference| match at.text().map(|text| u32::from_str_radix(text.trim_start_matches("0o"), 8)) {
+            Some(Ok(mode)) if mode <= 0o777 => reference.mode = mode,
+            Some(_) => at.error("must be permission bits as octal digits, as in 0440"),
+            None => {}
+        },
+        "Its permission bits as octal digits. Default `0444`.",
+    ),
+];
+
+fn id(at: &At<'_>) -> u32 {
+    at.int(0..=i64::from(u32::MAX)).and_then(|id| u32::try_from(id).ok()).unwrap_or_default()
+}
+
 /// References to secrets or configs: names, or maps with `source`.
 pub(super) fn references(at: &At<'_>, service: &mut Service) {
-    let quiet = |name| Key { name, use_: Use::Quiet, doc: "" };
-    let table: Vec<Key<()>> = ["source", "target", "uid", "gid", "mode"].into_iter().map(quiet).collect();
+    let section = if at.key() == "secrets" { "secrets" } else { "configs" };
     let mut references = Vec::new();
     for item in at.list().into_iter().flatten() {
+        let mark = item.node.mark;
+        let mut reference =
+            Reference { section, source: String::new(), target: None, owner: (0, 0), mode: 0o444, mark };
         if item.is_map() {
-            item.section("a reference", &table, &mut ());
+            item.section("a reference", &REFERENCE, &mut reference);
             if item.get("source").is_none() {
                 item.error("has no 'source'");
             }
             references.push(as_is(item.node));
         } else if let Some(name) = item.text() {
+            reference.source = name.to_owned();
             references.push(json!({"source": name}));
         }
+        service.files.push(reference);
     }
     service.put(at, Json::Array(references));
 }

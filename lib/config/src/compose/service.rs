@@ -9,13 +9,17 @@ use plan::{Condition, Restart, ServiceName};
 use serde_json::{Map, Value as Json, json};
 use userdata::{At, KeySpec as Key, Located, Use};
 
-use super::forms::{number, pairs_of_texts, raw, size, text, texts, truth};
-use super::limits::{deploy, healthcheck, ulimits};
+use super::container as parts;
+use super::env_file::env_file;
+use super::forms::{raw, text, texts, truth};
+use super::limits;
 use super::ports::{Port, expose, ports};
-use super::process::{command_line, env_file, image, restart, user};
-use super::relations::{depends_on, extra_hosts, network_mode, networks, references};
+use super::process::{command_line, image, restart, user};
+use super::relations::{Reference, depends_on, extra_hosts, network_mode, networks, references};
 use super::values::environment;
-use super::volumes::{Volume, container_path, volumes};
+use super::volumes::{Volume, volumes};
+use crate::container::Container;
+use crate::desired::PullPolicy;
 use crate::machine::take;
 
 /// A service as it is given.
@@ -23,6 +27,8 @@ use crate::machine::take;
 pub struct Service {
     /// The image's reference.
     pub image: Option<Located<String>>,
+    /// When it is pulled.
+    pub pull_policy: PullPolicy,
     /// Arguments.
     pub command: Option<CommandLine>,
     /// What is run.
@@ -53,10 +59,22 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// What is mounted.
     pub volumes: Vec<Volume>,
+    /// Secrets and configs.
+    pub files: Vec<Reference>,
+    /// What it is made of, as far as the service alone says it.
+    pub container: Container,
+    /// `deploy.replicas`
+    pub replicas: Option<i64>,
+    /// Profiles that it belongs to.
+    pub profiles: Vec<String>,
     /// Everything in normal form.
     pub normal: Map<String, Json>,
+    /// What the files of `env_file` say.
+    pub(super) from_files: BTreeMap<String, String>,
     /// Variables for names without a value.
     env: Arc<BTreeMap<String, String>>,
+    /// The texts of `write_files` by path.
+    pub(super) texts: Arc<BTreeMap<String, String>>,
     /// How many more ports the services may have.
     ports_left: usize,
 }
@@ -77,8 +95,23 @@ pub struct Dependency {
 }
 
 impl Service {
-    pub(super) fn new(env: Arc<BTreeMap<String, String>>, ports_left: usize) -> Self {
-        Self { env, ports_left, ..Self::default() }
+    pub(super) fn new(
+        env: Arc<BTreeMap<String, String>>,
+        texts: Arc<BTreeMap<String, String>>,
+        ports_left: usize,
+    ) -> Self {
+        Self { env, texts, ports_left, ..Self::default() }
+    }
+
+    /// Puts the variables of files below its own.
+    pub(super) fn merge_env_files(&mut self) {
+        if self.from_files.is_empty() {
+            return;
+        }
+        let own = std::mem::take(&mut self.environment);
+        self.environment = std::mem::take(&mut self.from_files);
+        self.environment.extend(own);
+        self.normal.insert("environment".to_owned(), json!(self.environment));
     }
 
     pub(super) fn ports_left(&self) -> usize {
@@ -92,11 +125,12 @@ impl Service {
 }
 
 /// What is read.
-pub(crate) const READ: [Key<Service>; 56] = [
+pub(crate) const READ: [Key<Service>; 57] = [
     take(
         "image",
         image,
-        "The image, found among those baked into the node. `nginx` means `docker.io/library/nginx:latest`. Required.",
+        "The image, found among those on the node, else pulled from its registry: see `images.md`. `nginx` means \
+         `docker.io/library/nginx:latest`; `nginx@sha256:...` means exactly that one. Required.",
     ),
     take(
         "command",
@@ -119,6 +153,12 @@ pub(crate) const READ: [Key<Service>; 56] = [
         "Variables: a map, or a list of `NAME=value`. They replace the image's of the same name.",
     ),
     take(
+        "env_file",
+        env_file,
+        "Files with variables, `NAME=value` a line, below those of `environment`: absolute paths that `write_files` has, or \
+         maps with `path` and `required`.",
+    ),
+    take(
         "working_dir",
         |at, service| {
             text(at, service);
@@ -126,7 +166,12 @@ pub(crate) const READ: [Key<Service>; 56] = [
         },
         "Directory to start in: an absolute path.",
     ),
-    take("user", user, "`USER` or `USER:GROUP` by number; of names only `root`. Without a group: root's."),
+    take(
+        "user",
+        user,
+        "`USER` or `USER:GROUP`, each a name of the image's `/etc/passwd` or `/etc/group`, or a number. Without a group: the \
+         user's own, and root's for a number that the image does not know.",
+    ),
     take(
         "restart",
         |at, service| {
@@ -212,15 +257,8 @@ pub(crate) const READ: [Key<Service>; 56] = [
     ),
     take(
         "tmpfs",
-        |at, service| {
-            for item in at.list_or_one() {
-                if let Some(path) = item.text().and_then(|text| text.split(':').next()) {
-                    container_path(&item, path);
-                }
-            }
-            raw(at, service);
-        },
-        "Directories in memory.",
+        parts::tmpfs,
+        "Directories in memory: `PATH` or `PATH:OPTIONS`, with `size=`, `mode=`, `uid=`, `gid=`, `exec`, `ro` and the like.",
     ),
     take(
         "networks",
@@ -228,47 +266,125 @@ pub(crate) const READ: [Key<Service>; 56] = [
         "Networks of the section `networks`: a list, or a map to `aliases` and `ipv4_address`. Default: `default`.",
     ),
     take("container_name", text, "Name of the container; the service's name counts here."),
-    take("hostname", text, "The container's host name."),
-    take("domainname", text, "The container's domain."),
-    take("labels", pairs_of_texts, "Labels."),
-    take("annotations", pairs_of_texts, "Annotations."),
-    take("sysctls", pairs_of_texts, "Kernel parameters of its namespaces."),
+    take(
+        "hostname",
+        |at, service| service.container.hostname = parts::host_name(at, service),
+        "The container's host name. Default: the service's name; on the node's network, the node's.",
+    ),
+    take(
+        "domainname",
+        |at, service| service.container.domainname = parts::host_name(at, service),
+        "The domain of the container's host name.",
+    ),
+    take("labels", parts::annotations, "Labels: kept with the container."),
+    take("annotations", parts::annotations, "Annotations: as labels."),
+    take(
+        "sysctls",
+        parts::sysctls,
+        "Kernel parameters of its namespaces: `net.*`, `kernel.shm*` and the like.",
+    ),
     take(
         "extra_hosts",
         extra_hosts,
         "Lines for its `/etc/hosts`: names and addresses. `host-gateway` is the node's address.",
     ),
-    take("healthcheck", healthcheck, "How it is seen that the service works."),
-    take("cap_add", texts, "Capabilities on top of the default ones."),
-    take("cap_drop", texts, "Capabilities that it does not get."),
-    take("group_add", texts, "More groups."),
-    take("devices", texts, "Devices of the node."),
+    take(
+        "healthcheck",
+        limits::healthcheck,
+        "How it is seen that the service works: a program that is executed in the container.",
+    ),
+    take(
+        "cap_add",
+        |at, service| service.container.cap_add = parts::capabilities(at, service),
+        "Capabilities on top of the default ones; `ALL` for all.",
+    ),
+    take(
+        "cap_drop",
+        |at, service| service.container.cap_drop = parts::capabilities(at, service),
+        "Capabilities that it does not get; with `ALL` only those of `cap_add`.",
+    ),
+    take("group_add", parts::group_add, "More groups: names of the image's `/etc/group`, or numbers."),
+    take("devices", parts::devices, "Devices of the node: `PATH[:TARGET[:rwm]]`."),
     take("device_cgroup_rules", texts, "Rules for devices."),
-    take("security_opt", texts, "Options such as `no-new-privileges`."),
+    take(
+        "security_opt",
+        parts::security_opt,
+        "`no-new-privileges` (the default), `no-new-privileges=false` (programs may gain rights when they are executed), \
+         `seccomp=unconfined`.",
+    ),
     take("dns", texts, "Name servers that are asked for other names than those of services."),
     take("dns_search", texts, "Search domains."),
     take("dns_opt", texts, "Options of `/etc/resolv.conf`."),
-    take("profiles", texts, "Profiles that the service belongs to."),
-    take("secrets", references, "Secrets of the section `secrets`."),
-    take("configs", references, "Files of the section `configs`."),
+    take(
+        "profiles",
+        |at, service| {
+            texts(at, service);
+            service.profiles = at.texts().unwrap_or_default();
+        },
+        "Profiles that the service belongs to. It runs when `COMPOSE_PROFILES` in `holdfast.env` names one of them.",
+    ),
+    take("secrets", references, "Secrets of the section `secrets`: files below `/run/secrets`."),
+    take("configs", references, "Files of the section `configs`, in the container's root or at `target`."),
     take("tty", truth, "With a terminal."),
     take("stdin_open", truth, "With its input open."),
-    take("read_only", truth, "The container's root cannot be written."),
+    take("read_only", parts::read_only, "The container's root cannot be written."),
     take("init", truth, "An init process reaps in the container."),
     take("attach", truth, "Has no effect on a node."),
-    take("shm_size", size, "Size of `/dev/shm`."),
-    take("mem_limit", size, "The most memory."),
-    take("mem_reservation", size, "Memory that is kept for it."),
-    take("memswap_limit", size, "The most memory and swap together."),
-    take("cpus", number, "How many processors it may use."),
-    take("cpu_shares", number, "Its weight when processors are short."),
-    take("cpuset", text, "Which processors it may use."),
-    take("pids_limit", number, "The most processes."),
-    take("oom_score_adj", number, "Who is killed first when memory is short."),
-    take("stop_signal", text, "The signal that asks it to stop."),
-    take("pull_policy", text, "When the image is fetched."),
-    take("ulimits", ulimits, "Limits of its processes."),
-    take("deploy", deploy, "`resources.limits` and the like."),
+    take(
+        "shm_size",
+        |at, service| service.container.shm_size = parts::bytes(at, service),
+        "Size of `/dev/shm`. Default `64m`.",
+    ),
+    take("mem_limit", limits::memory, "The most memory, `4m` or more."),
+    take(
+        "mem_reservation",
+        |at, service| service.container.limits.memory_reservation = parts::bytes(at, service),
+        "Memory that is kept for it when memory is short.",
+    ),
+    take(
+        "memswap_limit",
+        limits::memory_and_swap,
+        "The most memory and swap together; `-1`: no limit. Default: twice the memory.",
+    ),
+    take("cpus", limits::cpus, "How many processors it may use, as in `0.5`."),
+    take("cpu_shares", limits::cpu_shares, "Its weight when processors are short. Default 1024."),
+    take("cpuset", limits::cpuset, "Which processors it may use, as in `0-2,5`."),
+    take("pids_limit", limits::pids, "The most processes and threads; `-1`: no limit. Default 8192."),
+    take(
+        "oom_score_adj",
+        limits::oom_score_adj,
+        "Who is ended first when memory is short: -1000 (never) to 1000.",
+    ),
+    take(
+        "stop_signal",
+        parts::stop_signal,
+        "The signal that asks it to stop. Default: the image's, else `SIGTERM`.",
+    ),
+    take(
+        "pull_policy",
+        |at, service| {
+            let words = [
+                ("missing", PullPolicy::Missing),
+                ("if_not_present", PullPolicy::Missing),
+                ("always", PullPolicy::Always),
+                ("never", PullPolicy::Never),
+            ];
+            text(at, service);
+            service.pull_policy = at.word(&words).unwrap_or_default();
+        },
+        "When the image is pulled: `missing` (default; also `if_not_present`): when it is not on the node; `always`: for \
+         every new generation, as a tag may have moved; `never`.",
+    ),
+    take(
+        "ulimits",
+        limits::ulimits,
+        "Limits of its processes by name, each a number or `soft` and `hard`; -1: no limit.",
+    ),
+    take(
+        "deploy",
+        limits::deploy,
+        "`resources.limits` and `resources.reservations`; what is for a cluster has no effect.",
+    ),
 ];
 
 /// The compose-spec's other keys of a service, with the reason.
@@ -295,7 +411,6 @@ pub(crate) const REFUSED: [(&str, &str); 12] = [
 /// Every key of a service.
 pub(super) fn table() -> Vec<Key<Service>> {
     let mut table = Vec::from(READ);
-    table.push(Key { name: "env_file", use_: Use::Read(env_file), doc: "" });
     for (names, doc) in REFUSED {
         table.extend(names.split_whitespace().map(|name| Key { name, use_: Use::Refused, doc }));
     }

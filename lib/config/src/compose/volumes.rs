@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use userdata::{At, KeySpec as Key, Mark, Use};
 
-use super::values::json as as_is;
+use super::values::{json as as_is, parse_size};
 use crate::machine::take;
 
 /// Something mounted into a container.
@@ -17,9 +17,24 @@ pub struct Volume {
     pub target: String,
     /// It cannot be written.
     pub read_only: bool,
+    /// What more is said of it.
+    pub options: VolumeOptions,
     /// Where it stands.
     pub mark: Mark,
     normal: Json,
+}
+
+/// What may be said of a volume beside its two ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeOptions {
+    /// What the image has there is not copied into a new volume.
+    pub nocopy: bool,
+    /// A directory of the node that is missing is an error.
+    pub must_exist: bool,
+    /// Options of a tmpfs.
+    pub tmpfs: Vec<String>,
+    /// What a node cannot do of it.
+    pub refused: Option<&'static str>,
 }
 
 /// What is mounted.
@@ -91,9 +106,17 @@ fn short(at: &At<'_>) -> Option<Volume> {
     let options = if options.is_empty() { "rw" } else { options };
     let normal =
         source.as_ref().map_or_else(|| target.clone(), |source| format!("{source}:{target}:{options}"));
-    let read_only = options.split(',').any(|option| option == "ro");
-    Some(Volume { kind, source, target, read_only, mark: at.node.mark, normal: json!(normal) })
+    let has = |option: &str| options.split(',').any(|given| given == option);
+    let refused = PROPAGATION.into_iter().find(|option| has(option)).map(|_| NO_PROPAGATION);
+    let more = VolumeOptions { nocopy: has("nocopy"), refused, ..VolumeOptions::default() };
+    let (read_only, mark) = (has("ro"), at.node.mark);
+    Some(Volume { kind, source, target, read_only, options: more, mark, normal: json!(normal) })
 }
+
+/// Mounts do not reach from the node into a running container, nor out of it.
+const PROPAGATION: [&str; 4] = ["rshared", "rslave", "shared", "slave"];
+const NO_PROPAGATION: &str =
+    "mounts that are made later do not reach a container: only 'rprivate' is supported";
 
 #[derive(Default)]
 struct Draft {
@@ -101,7 +124,62 @@ struct Draft {
     source: Option<String>,
     target: Option<String>,
     read_only: bool,
+    options: VolumeOptions,
 }
+
+const BIND: [Key<VolumeOptions>; 4] = [
+    take(
+        "create_host_path",
+        |at, options| options.must_exist = at.truth() == Some(false),
+        "`false`: a directory that is missing is an error. Default `true`: it is made.",
+    ),
+    take(
+        "propagation",
+        |at, options| {
+            if at.text().is_some_and(|text| PROPAGATION.contains(&text)) {
+                options.refused = Some(NO_PROPAGATION);
+            }
+        },
+        "Only `rprivate` and `private`.",
+    ),
+    Key { name: "selinux", use_: Use::Quiet, doc: "" },
+    Key { name: "recursive", use_: Use::Quiet, doc: "" },
+];
+
+const NAMED: [Key<VolumeOptions>; 3] = [
+    take(
+        "nocopy",
+        |at, options| options.nocopy = at.truth().unwrap_or_default(),
+        "`true`: what the image has there is not copied into a new volume.",
+    ),
+    take(
+        "subpath",
+        |_, options| options.refused = Some("'subpath' is not supported by this version"),
+        "A directory in the volume.",
+    ),
+    Key { name: "labels", use_: Use::Quiet, doc: "" },
+];
+
+const TMPFS: [Key<VolumeOptions>; 2] = [
+    take(
+        "size",
+        |at, options| match at.text().map(parse_size) {
+            Some(Some(size)) => options.tmpfs.push(format!("size={size}")),
+            Some(None) => at.error_with_hint("not a size", "bytes, or a number with k, m or g"),
+            None => {}
+        },
+        "The most that it holds. Default: half of the memory.",
+    ),
+    take(
+        "mode",
+        |at, options| match at.text().map(|text| u32::from_str_radix(text.trim_start_matches("0o"), 8)) {
+            Some(Ok(mode)) if mode <= 0o7777 => options.tmpfs.push(format!("mode={mode:o}")),
+            Some(_) => at.error("must be permission bits as octal digits, as in 0770"),
+            None => {}
+        },
+        "Permission bits as octal digits. Default `1777`.",
+    ),
+];
 
 fn long(at: &At<'_>) -> Option<Volume> {
     let options = |name| Key { name, use_: Use::Quiet, doc: "" };
@@ -134,9 +212,13 @@ fn long(at: &At<'_>) -> Option<Volume> {
             "`true`: it cannot be written.",
         ),
         options("consistency"),
-        options("bind"),
-        options("volume"),
-        options("tmpfs"),
+        take("bind", |at, draft| at.section("'bind'", &BIND, &mut draft.options), "Options of a bind."),
+        take(
+            "volume",
+            |at, draft| at.section("'volume'", &NAMED, &mut draft.options),
+            "Options of a volume.",
+        ),
+        take("tmpfs", |at, draft| at.section("'tmpfs'", &TMPFS, &mut draft.options), "Options of a tmpfs."),
         Key { name: "image", use_: Use::Refused, doc: "" },
     ];
     let mut draft = Draft::default();
@@ -161,6 +243,7 @@ fn long(at: &At<'_>) -> Option<Volume> {
         source: draft.source,
         target: draft.target?,
         read_only: draft.read_only,
+        options: draft.options,
         mark: at.node.mark,
         normal: as_is(at.node),
     })

@@ -4,6 +4,7 @@ pub(crate) mod files;
 mod firewall;
 mod host;
 mod once;
+mod registry;
 mod storage;
 mod time;
 mod trust;
@@ -20,6 +21,7 @@ pub use files::File;
 pub(crate) use host::full_name;
 pub use host::{EtcHosts, Hostname, ResolvConf};
 pub use once::{Delay, PhoneHome, Post, PowerMode, PowerState};
+pub use registry::{Credentials, Registry};
 pub use storage::{DiskSetup, FsSetup, Layout, Mount, Swap};
 pub use time::Ntp;
 pub use trust::{CaCerts, HostKeys};
@@ -103,6 +105,8 @@ pub struct Holdfast {
     pub modules: Vec<String>,
     /// Who may reach the node.
     pub firewall: Option<Firewall>,
+    /// Where images come from.
+    pub registry: Registry,
 }
 
 /// A key that is read.
@@ -289,7 +293,7 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
 ];
 
 /// The section `holdfast`.
-pub(crate) const HOLDFAST: [Key<Holdfast>; 7] = [
+pub(crate) const HOLDFAST: [Key<Holdfast>; 8] = [
     take(
         "gate",
         |at, holdfast| at.section("'holdfast.gate'", &GATE, &mut holdfast.gate),
@@ -330,6 +334,11 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 7] = [
         "firewall",
         |at, holdfast| holdfast.firewall = Some(firewall::read(at)),
         "`accept`: what the node lets in beside the ports that services say: see `container-network.md`.",
+    ),
+    take(
+        "registry",
+        |at, holdfast| holdfast.registry = registry::registry(at),
+        "Where images are pulled from, and as whom: see below and `images.md`.",
     ),
 ];
 

@@ -7,7 +7,7 @@ use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use serde::{Deserialize, Serialize};
 
-use crate::domain;
+use crate::{domain, wanted};
 
 /// Leases are at least this long, however short the server says, so that renewing does not become all we do.
 const SHORTEST: Duration = Duration::from_secs(30);
@@ -106,7 +106,7 @@ pub(super) enum Reply {
 
 /// An answer to the message with this station and transaction id; `None` for what is not one.
 pub(super) fn reply(bytes: &[u8], hardware: [u8; 6], id: u32) -> Option<Reply> {
-    let message = Message::decode(&mut Decoder::new(bytes)).ok()?;
+    let message = Message::decode(&mut Decoder::new(&wanted::v4(bytes)?)).ok()?;
     if message.xid() != id || message.chaddr().get(..6) != Some(hardware.as_slice()) {
         return None;
     }

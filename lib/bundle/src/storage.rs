@@ -1,0 +1,78 @@
+//! What is mounted into a container beside what every container has: volumes, directories of the node, memory, secrets and
+//! configs.
+
+use std::path::{Path, PathBuf};
+
+use config::Service;
+use config::container::{GivenContent, MountSource};
+use plan::container::{Directory, GivenFile};
+use plan::{ServiceName, paths};
+use serde_json::{Value, json};
+
+/// Adds the mounts of `service` to those that every container has. What it mounts where one of them is replaces it.
+pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service) {
+    let container = &service.container;
+    if let Some(size) = container.shm_size {
+        for mount in mounts.iter_mut().filter(|mount| mount["destination"] == "/dev/shm") {
+            mount["options"] = json!(["nosuid", "noexec", "nodev", "mode=1777", format!("size={size}")]);
+        }
+    }
+    let targets = container.mounts.iter().map(|mount| &mount.target);
+    let targets: Vec<&String> = targets.chain(container.files.iter().map(|file| &file.target)).collect();
+    mounts.retain(|mount| !targets.iter().any(|target| mount["destination"] == **target));
+
+    let bind = |source: &Path, target: &str, read_only: bool, more: &[&str]| {
+        // Of a tree, everything is read-only.
+        let read_only: &[&str] = if read_only { &["ro", "rro"] } else { &[] };
+        let options = [&["rbind"], read_only, more].concat();
+        json!({ "destination": target, "type": "bind", "source": source, "options": options })
+    };
+    for mount in &container.mounts {
+        let target = mount.target.as_str();
+        mounts.push(match &mount.source {
+            // A device that a container makes in a volume is none.
+            MountSource::Volume { name, .. } => bind(&volume(name), target, mount.read_only, &["nodev"]),
+            MountSource::Bind { path, .. } => bind(Path::new(path), target, mount.read_only, &[]),
+            MountSource::Tmpfs { options } => {
+                let read_only = mount.read_only.then(|| "ro".to_owned());
+                let options: Vec<&String> = options.iter().chain(&read_only).collect();
+                json!({ "destination": target, "type": "tmpfs", "source": "tmpfs", "options": options })
+            }
+        });
+    }
+    for (number, file) in container.files.iter().enumerate() {
+        let source = paths::given_file(name.as_str(), &number.to_string());
+        mounts.push(bind(&source, &file.target, true, &["nosuid", "nodev", "noexec"]));
+    }
+}
+
+/// The directories of the node that are made for `service`.
+pub(crate) fn directories(service: &Service) -> Vec<Directory> {
+    let directory = |mount: &config::container::Mount| match &mount.source {
+        MountSource::Volume { name, copy } => {
+            let copy_of = copy.then(|| PathBuf::from(&mount.target));
+            Some(Directory { path: volume(name), copy_of })
+        }
+        MountSource::Bind { path, create: true } => Some(Directory { path: path.into(), copy_of: None }),
+        MountSource::Bind { create: false, .. } | MountSource::Tmpfs { .. } => None,
+    };
+    service.container.mounts.iter().filter_map(directory).collect()
+}
+
+/// The secrets and configs of `service`, by their place in its list.
+pub(crate) fn files(service: &Service) -> Vec<GivenFile> {
+    let file = |(number, file): (usize, &config::container::GivenFile)| GivenFile {
+        name: number.to_string(),
+        content: match &file.content {
+            GivenContent::Text(text) => plan::container::GivenContent::Text(text.clone()),
+            GivenContent::File(path) => plan::container::GivenContent::File(path.into()),
+        },
+        mode: file.mode,
+        owner: file.owner,
+    };
+    service.container.files.iter().enumerate().map(file).collect()
+}
+
+fn volume(name: &str) -> PathBuf {
+    Path::new(paths::VOLUMES).join(name)
+}

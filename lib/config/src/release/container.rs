@@ -1,0 +1,136 @@
+//! What a container is made of, as far as this release can make it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use userdata::At;
+
+use super::Release;
+use crate::Config;
+use crate::compose::{self, Volume, VolumeKind};
+use crate::container::{Container, Mount, MountSource};
+
+impl Release {
+    /// Whether the section `volumes` asks for nothing but directories of the node's own.
+    pub(super) fn volumes(&self, root: &At<'_>) -> bool {
+        let mut whole = true;
+        let Some(section) = root.get("volumes") else { return whole };
+        for (_, _, volume) in section.map().into_iter().flatten() {
+            if let Some(name) = volume.get("name").filter(|name| !name.node.text().is_some_and(is_name)) {
+                self.refuse(
+                    &name,
+                    name.node.mark,
+                    "is not the name of a volume",
+                    "letters, digits, '.', '_' and '-'",
+                );
+                whole = false;
+            }
+            let driver = volume.get("driver").filter(|driver| driver.node.text() != Some("local"));
+            let options = volume.get("driver_opts").filter(|options| !options.asks_for_nothing());
+            for at in driver.into_iter().chain(options) {
+                let message = "a volume is a directory on the node's own disk: nothing else is supported";
+                self.refuse(
+                    &at,
+                    at.key_mark(&volume),
+                    message,
+                    "mount another file system with 'mounts', and bind it",
+                );
+                whole = false;
+            }
+        }
+        whole
+    }
+
+    pub(super) fn container(
+        &self,
+        at: &At<'_>,
+        service: &compose::Service,
+        config: &Config,
+    ) -> Option<Container> {
+        let mut whole = true;
+        let mut container = service.container.clone();
+        for volume in &service.volumes {
+            if let Some(message) = volume.options.refused {
+                let at = at.get("volumes").unwrap_or_else(|| at.clone());
+                self.refuse(&at, volume.mark, message, "");
+                whole = false;
+            }
+            container.mounts.push(mount(at.key(), volume, config));
+        }
+        let (wanted, mark) = (service.replicas.unwrap_or(1), at.node.mark);
+        if wanted != 1 {
+            let at = at.get("deploy").and_then(|deploy| deploy.get("replicas")).unwrap_or_else(|| at.clone());
+            self.refuse(
+                &at,
+                mark,
+                "only 1 is supported: a service is one container",
+                "write it as several services",
+            );
+            whole = false;
+        }
+        let host = service.network_mode.as_ref().is_some_and(|mode| mode.value == "host");
+        if let Some(name) = container.sysctls.keys().find(|name| host && name.starts_with("net.")) {
+            let at = at.get("sysctls").unwrap_or_else(|| at.clone());
+            let message = format!("'{name}' would change the node's own network");
+            self.refuse(&at, at.node.mark, &message, "give it in 'holdfast.sysctl'");
+            whole = false;
+        }
+        let limits = &container.limits;
+        let most = limits.memory.and_then(|memory| i64::try_from(memory).ok());
+        if let Some(both) =
+            limits.memory_and_swap.filter(|both| most.is_none_or(|most| *both != -1 && *both < most))
+        {
+            let at = at.get("memswap_limit").unwrap_or_else(|| at.clone());
+            let message = format!(
+                "'{both}' is memory and swap together, so it takes a limit of memory that is not larger"
+            );
+            self.refuse(&at, at.node.mark, &message, "give 'mem_limit'");
+            whole = false;
+        }
+        // Where a target is given twice, a service would see only the last one.
+        let mut targets: BTreeMap<&str, usize> = BTreeMap::new();
+        for mount in &container.mounts {
+            *targets.entry(&mount.target).or_default() += 1;
+        }
+        for (target, count) in targets {
+            if target == "/" || count > 1 {
+                let why = if target == "/" {
+                    "the root of a container is its image"
+                } else {
+                    "two things are mounted there"
+                };
+                self.refuse(at, mark, &format!("nothing can be mounted on '{target}': {why}"), "");
+                whole = false;
+            }
+        }
+        container.files = self.files(at, service, config)?;
+        // A mount below another one comes after it.
+        container.mounts.sort_by_key(|mount| mount.target.split('/').count());
+        whole.then_some(container)
+    }
+}
+
+/// It is a directory's name, too.
+fn is_name(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 200 && name.chars().all(word)
+}
+
+fn mount(service: &str, volume: &Volume, config: &Config) -> Mount {
+    // A volume without a name belongs to the place where it is mounted. No name that is given begins like this.
+    let nameless = || format!("_{service}{}", volume.target.replace('/', "-"));
+    let given = volume.source.clone().unwrap_or_else(nameless);
+    let source = match volume.kind {
+        VolumeKind::Volume => {
+            let named = config.project.volumes.get(&given).and_then(|volume| volume.get("name"));
+            let name = named.and_then(Json::as_str).map_or(given, str::to_owned);
+            MountSource::Volume { name, copy: !volume.options.nocopy }
+        }
+        VolumeKind::Bind => MountSource::Bind { path: given, create: !volume.options.must_exist },
+        VolumeKind::Tmpfs => {
+            let options: Vec<&str> = volume.options.tmpfs.iter().map(String::as_str).collect();
+            MountSource::Tmpfs { options: compose::tmpfs_options(&options) }
+        }
+    };
+    Mount { target: volume.target.clone(), read_only: volume.read_only, source }
+}

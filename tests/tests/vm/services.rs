@@ -1,0 +1,318 @@
+//! What the keys of a service say is so in its container.
+
+use vm_tests::{Build, Disk, Vm};
+
+/// A service called `name` that runs `script` in `image`, with more `keys`, and says what it sees on the console.
+fn service(name: &str, image: &str, script: &str, keys: &str) -> String {
+    format!(
+        "  {name}:\n    image: {image}\n    network_mode: none\n    logging: {{driver: console}}\n    \
+         command: [sh, -c, {script:?}]\n{keys}"
+    )
+}
+
+/// A configuration of these services, with more top-level `sections`.
+fn node(sections: &str, services: &[String]) -> String {
+    format!("#cloud-config\n{sections}\nservices:\n{}", services.concat())
+}
+
+#[test]
+fn users_and_groups_are_the_image_s() {
+    let who = "id; echo home $$HOME; sleep 100000";
+    let config = node(
+        "",
+        &[
+            service("image", "probe", who, ""),
+            service("given", "probe", who, "    user: web:log\n    group_add: [ssl, 7]\n"),
+            service("number", "probe", who, "    user: '101'\n"),
+            service("root", "probe", who, "    user: '0'\n"),
+            service("stranger", "probe", who, "    user: nginx\n"),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        r"image: uid=101\(web\) gid=102\(web\) groups=102\(web\),110\(ssl\)",
+        "image: home /home/web",
+        r"given: uid=101\(web\) gid=111\(log\) groups=7,110\(ssl\),111\(log\)",
+        r"number: uid=101\(web\) gid=102\(web\) groups=102\(web\),110\(ssl\)",
+        r"root: uid=0\(root\) gid=0\(root\)",
+        "root: home /root",
+        "holdfast: cannot run stranger: the image has no user 'nginx' in its /etc/passwd",
+    ]);
+    vm.power_off();
+}
+
+#[test]
+fn volumes_outlive_containers_and_lead_nowhere_else() {
+    let keeper = "cd /srv/data; cat from-image; stat -c '%a %u %g' . from-image; echo x >> runs; echo run $$(wc -l < runs)";
+    let binder = "cat /etc/app/settings; touch /etc/app/new; ls -d /made; touch /made/here && echo written; echo bound";
+    let away = "ls /var/lib/holdfast/keys/in; touch /away/in/file && echo inside";
+    let look =
+        "cd /proc/1/root; ls var/lib/holdfast/volumes; ls var/lib/holdfast/keys; ls srv/made; echo looked";
+    let sections = "volumes: {data: , other: {name: renamed}}\nwrite_files: [{path: /etc/app/settings, content: \"set\\n\"}]";
+    let done = "{condition: service_completed_successfully}";
+    let config = |tag: &str| {
+        node(
+            sections,
+            &[
+                service(
+                    "keeper",
+                    "probe",
+                    keeper,
+                    &format!("    volumes: ['data:/srv/data']\n    labels: {{tag: {tag}}}\n"),
+                ),
+                service(
+                    "binder",
+                    "busybox",
+                    binder,
+                    "    volumes: ['/etc/app:/etc/app:ro', '/srv/made:/made']\n",
+                ),
+                service("away", "probe", away, "    user: '0'\n    volumes: ['other:/away/in']\n"),
+                service(
+                    "look",
+                    "busybox",
+                    look,
+                    &format!(
+                        "    privileged: true\n    pid: host\n    depends_on: {{away: {done}, binder: {done}}}\n"
+                    ),
+                ),
+            ],
+        )
+    };
+    let build = Build::standard();
+    let disk = Disk::of(&build);
+    let mut vm = Vm::direct(build.clone()).on(&disk).user_data(&config("one")).boot();
+    vm.expect_all(&[
+        "keeper: from the image",
+        "keeper: 750 101 102",
+        "keeper: 604 0 0",
+        "keeper: run 1",
+        "binder: set",
+        "binder: .*/etc/app/new: Read-only file system",
+        "binder: written",
+        "away: inside",
+        "look: data",
+        "look: renamed",
+        "look: here",
+        "look: looked",
+    ]);
+    vm.never_said("look: in$");
+    vm.power_off();
+
+    // Another label makes it another container, with the same volume.
+    let mut vm = Vm::direct(build).on(&disk).user_data(&config("two")).boot();
+    vm.expect("keeper: run [23]");
+    vm.power_off();
+}
+
+#[test]
+fn memory_and_a_root_that_cannot_be_written() {
+    let script = "touch /file; touch /run/file && echo run written; grep -E ' (/run|/dev/shm|/scratch) ' /proc/mounts; \
+                  /bin/busybox cp /bin/busybox /scratch/busybox && /scratch/busybox true && echo executed";
+    let keys =
+        "    read_only: true\n    tmpfs: ['/run:size=1m,mode=755', '/scratch:exec']\n    shm_size: 2m\n";
+    let mut vm = Vm::direct(Build::standard())
+        .user_data(&node("", &[service("memory", "busybox", script, keys)]))
+        .boot();
+    vm.expect_all(&[
+        "memory: .*/file: Read-only file system",
+        "memory: run written",
+        "memory: tmpfs /run tmpfs .*noexec.*size=1024k,mode=755",
+        "memory: shm /dev/shm tmpfs .*size=2048k",
+        "memory: executed",
+    ]);
+    vm.power_off();
+}
+
+#[test]
+fn secrets_and_configs_are_files_of_the_container_alone() {
+    let script = "cd /run/secrets; stat -c '%n %a %u %g' *; cat token /app.conf late; echo; env | grep FROM; sleep 100000";
+    let sections = "holdfast: {env: {WORD: open-sesame}}
+secrets: {token: {content: top-secret}, word: {environment: WORD}, late: {file: /var/lib/late}}
+configs: {settings: {file: /etc/app.conf}}
+write_files:
+  - {path: /etc/app.conf, content: \"a=b\\n\"}
+  - {path: /etc/app.env, content: \"FROM=file\\n\"}
+  - {path: /var/lib/late, encoding: b64, content: /2xhdGU=}";
+    let keys = "    env_file: /etc/app.env
+    secrets: [token, {source: word, target: renamed, mode: 0400, uid: 101}, late]
+    configs: [{source: settings, target: /app.conf}]
+";
+    let look = "sleep 3; cd /proc/1/root; for s in top-secret open-sesame; do busybox grep -rl $$s var/lib/holdfast/generations | \
+                while read f; do stat -c '%a %u' $$f; done; done; echo looked";
+    let config = node(
+        sections,
+        &[
+            service("reader", "probe", script, keys),
+            service("look", "busybox", look, "    privileged: true\n    pid: host\n"),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "reader: late 444 0 0",
+        "reader: renamed 400 101 0",
+        "reader: token 444 0 0",
+        "reader: top-secreta=b",
+        r"reader: \\xfflate",
+        "reader: FROM=file",
+        "look: 600 0",
+        "look: looked",
+    ]);
+    assert!(
+        vm.lines(r"look: \d+ \d+").iter().all(|line| line.ends_with("look: 600 0")),
+        "others can read a secret"
+    );
+    vm.power_off();
+}
+
+/// What a process may do and where it is, as text.
+const ISOLATION: &str = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status; cat /proc/self/cgroup \
+                         /proc/self/oom_score_adj; for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$$n; done; \
+                         ulimit -n; env | grep -E '^(HOME|PATH|A)='";
+
+#[test]
+fn a_health_check_is_isolated_as_its_container_is() {
+    let isolation = |name: &str, keys: &str| {
+        let script = format!(
+            "({ISOLATION}) > /tmp/own; while ! test -e /tmp/probed; do sleep 1; done; cmp /tmp/own /tmp/probe && echo the same; \
+             grep -E 'Seccomp:|CapBnd' /tmp/probe; sleep 100000"
+        );
+        let test = format!("({ISOLATION}) > /tmp/new; mv /tmp/new /tmp/probe; touch /tmp/probed")
+            .replace("mv", "/bin/busybox mv");
+        let check =
+            format!("    healthcheck: {{test: {test:?}, interval: 1s}}\n    environment: {{A: b}}\n{keys}");
+        service(name, "probe", &script, &check)
+    };
+    let after = "    depends_on: {user: {condition: service_healthy}}\n    user: '0'\n    healthcheck: {disable: true}\n";
+    let config = node(
+        "",
+        &[
+            isolation("user", "    group_add: [log]\n    oom_score_adj: 7\n    ulimits: {nofile: 99}\n"),
+            isolation("root", "    user: '0'\n    cap_drop: [KILL]\n"),
+            isolation(
+                "bare",
+                "    user: '0'\n    security_opt: ['seccomp=unconfined', 'no-new-privileges=false']\n",
+            ),
+            service("after", "probe", "echo at last", after),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "holdfast: service user healthy",
+        "holdfast: service root healthy",
+        "user: the same",
+        "root: the same",
+        "bare: the same",
+        r"user: Seccomp:\t2",
+        r"bare: Seccomp:\t0",
+        "after: at last",
+    ]);
+    let said = vm.lines("holdfast: service user healthy|holdfast: service after running");
+    assert!(said[0].contains("healthy"), "it did not wait: {said:?}");
+    vm.power_off();
+}
+
+#[test]
+fn who_fails_its_checks_is_unhealthy_and_checks_do_not_pile_up() {
+    let hangs = "    healthcheck: {test: 'sleep 1000 & sleep 1000', interval: 1s, timeout: 2s, retries: 2}\n";
+    let ends = "    restart: always\n    healthcheck: {test: [CMD, test, -e, /nothing], interval: 1s, retries: 2, x-holdfast-restart: true}\n";
+    // A check is a shell and what it starts; however busybox names these, the line is in their arguments.
+    let watch = "while sleep 1; do echo $$(ps | grep -c 'sleep 100[0]') of a check; done";
+    let recovers = "sleep 8; touch /tmp/well; sleep 100000";
+    let config = node(
+        "",
+        &[
+            service("hangs", "busybox", watch, hangs),
+            service(
+                "ends",
+                "busybox",
+                "trap 'echo asked; exit 0' TERM; echo started; while :; do sleep 1; done",
+                ends,
+            ),
+            // The image's own check.
+            service("recovers", "probe", recovers, "    healthcheck: {interval: 2s, retries: 1}\n"),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "holdfast: service hangs unhealthy: 2 checks in a row failed, the last one was ended by signal 9",
+        "holdfast: service ends unhealthy: 2 checks in a row failed, the last one ended with 1",
+        "ends: asked",
+        "holdfast: service ends running restarts=1",
+        "holdfast: service recovers unhealthy",
+        "holdfast: service recovers healthy",
+        "hangs: [1-3] of a check",
+        "hangs: 0 of a check",
+    ]);
+    vm.never_said("hangs: ([4-9]|[0-9]{2,}) of a check");
+    vm.power_off();
+}
+
+#[test]
+fn limits_hold_and_who_exceeds_them_is_named() {
+    let script = "cd /sys/fs/cgroup; for f in memory.max memory.swap.max memory.low cpu.max pids.max; do echo $$f $$(cat $$f); done; \
+                  cat /proc/self/oom_score_adj /proc/sys/net/core/somaxconn; echo files $$(ulimit -n)";
+    let keys = "    mem_limit: 64m\n    memswap_limit: 64m\n    mem_reservation: 8m\n    cpus: 0.5\n    pids_limit: 50\n    \
+                oom_score_adj: 500\n    sysctls: {net.core.somaxconn: 99}\n    ulimits: {nofile: {soft: 100, hard: 200}}\n";
+    let hungry = "    deploy: {resources: {limits: {memory: 16m}}}\n    memswap_limit: 16m\n";
+    let config = node(
+        "",
+        &[
+            service("limited", "busybox", script, keys),
+            service("hungry", "busybox", "tail /dev/zero; echo ended $$?", hungry),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "limited: memory.max 67108864",
+        "limited: memory.swap.max 0",
+        "limited: memory.low 8388608",
+        "limited: cpu.max 50000 100000",
+        "limited: pids.max 50",
+        "limited: 500$",
+        "limited: 99$",
+        "limited: files 100",
+        "holdfast: service hungry out of memory: the kernel has ended 1 of its processes",
+        "hungry: ended 137",
+    ]);
+    vm.power_off();
+}
+
+#[test]
+fn rights_devices_and_names_are_as_asked_for() {
+    let status = "grep -E 'CapEff|NoNewPrivs' /proc/self/status";
+    let rights = format!("{status}; mount -t tmpfs x /tmp && echo mounted");
+    let device = "dd if=/dev/given of=/dev/null bs=512 count=1 2>/dev/null && echo read; \
+                  dd if=/dev/zero of=/dev/given bs=512 count=1 2>&1 | grep -o 'not permitted'";
+    let waits = "hostname; trap 'echo asked by QUIT; exit 0' QUIT; echo waiting; while :; do sleep 1; done";
+    let config = node(
+        "",
+        &[
+            service("few", "busybox", status, "    cap_drop: [ALL]\n    cap_add: [CHOWN]\n"),
+            service("more", "busybox", &rights, "    cap_add: [SYS_ADMIN]\n"),
+            service("suid", "busybox", status, "    security_opt: ['no-new-privileges:false']\n"),
+            service("device", "busybox", device, "    devices: ['/dev/vda:/dev/given:r']\n"),
+            service(
+                "waits",
+                "busybox",
+                waits,
+                "    stop_signal: SIGQUIT\n    hostname: other\n    container_name: x\n",
+            ),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        r"few: CapEff:\t0000000000000001",
+        r"few: NoNewPrivs:\t1",
+        "more: mounted",
+        r"suid: NoNewPrivs:\t0",
+        "device: read",
+        "device: not permitted",
+        "waits: other",
+        "waits: waiting",
+    ]);
+    // The driver of the power button comes late.
+    vm.expect("holdfast: boot proven");
+    vm.monitor("system_powerdown");
+    vm.expect("waits: asked by QUIT");
+    vm.power_off();
+}
