@@ -35,7 +35,7 @@ fn a_binary_file_is_refused() {
 
 #[test]
 fn an_image_that_is_not_there_is_named() {
-    let mut vm = boot(&format!("{GOOD}  bad: {{image: nowhere, network_mode: none}}\n"));
+    let mut vm = boot(&format!("{GOOD}  bad: {{image: nowhere, pull_policy: never, network_mode: none}}\n"));
     vm.expect("holdfast: config error .*nowhere");
     vm.power_off();
 }

@@ -21,6 +21,11 @@ fn asking(ntp: &str) -> String {
 
 /// A network with a DHCP server, and with these addresses for time servers.
 fn lan(servers: &[&str]) -> (Lan, Process) {
+    lan_saying(servers, &[])
+}
+
+/// The same, whose DHCP server has these options.
+fn lan_saying(servers: &[&str], options: &[&str]) -> (Lan, Process) {
     let lan = Lan::new();
     lan.address("192.0.2.1/24");
     for server in servers {
@@ -29,7 +34,7 @@ fn lan(servers: &[&str]) -> (Lan, Process) {
     let interface = format!("--interface={BRIDGE}");
     let range = "--dhcp-range=192.0.2.50,192.0.2.59,10m";
     let quiet = ["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--dhcp-leasefile=/dev/null"];
-    let dhcp = lan.spawn(&[&["dnsmasq", &interface, range], quiet.as_slice()].concat());
+    let dhcp = lan.spawn(&[&["dnsmasq", &interface, range], quiet.as_slice(), options].concat());
     (lan, dhcp)
 }
 
@@ -121,21 +126,7 @@ fn two_servers_that_disagree_leave_the_clock_alone() {
 
 #[test]
 fn the_network_may_name_the_server() {
-    let lan = Lan::new();
-    for address in ["192.0.2.1/24", "192.0.2.9/32"] {
-        lan.address(address);
-    }
-    let interface = format!("--interface={BRIDGE}");
-    let _dhcp = lan.spawn(&[
-        "dnsmasq",
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--port=0",
-        "--dhcp-leasefile=/dev/null",
-        &interface,
-        "--dhcp-range=192.0.2.50,192.0.2.59,10m",
-        "--dhcp-option=option:ntp-server,192.0.2.9",
-    ]);
+    let (lan, _dhcp) = lan_saying(&["192.0.2.9"], &["--dhcp-option=option:ntp-server,192.0.2.9"]);
     let _right = lan.tell_time("192.0.2.9", Duration::ZERO);
     let user_data = format!("#cloud-config\n{}", WATCH.trim_start());
     let mut vm = Vm::direct(Build::standard()).on_lan(&lan).clock("1970-01-01").user_data(&user_data).boot();
