@@ -152,10 +152,10 @@ const REACH: &str = r#"services:
     <<: *shell
     environment: {NAME: db, PORT: "80"}
   echo:
-    image: busybox
+    image: probe
     restart: always
     ports: ["7000-7001:7000-7001/udp"]
-    command: [sh, -c, "while true; do busybox nc -u -l -p 7001 -e cat; done"]
+    command: [sh, -c, "mkfifo /tmp/echo && exec nc.openbsd -u -l 7001 <>/tmp/echo >&0"]
 "#;
 
 #[test]
