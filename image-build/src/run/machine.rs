@@ -225,6 +225,12 @@ impl Machine {
     }
 }
 
+/// The kernel parameter without which an emulated microvm stands still: it has no clock to measure the time-stamp counter
+/// by, and no KVM that tells its pace. The emulator hands the host's counter on.
+pub(super) fn time_stamp_counter() -> String {
+    format!("tsc_early_khz={}", sys::tsc::frequency_khz())
+}
+
 /// A path as a value in QEMU's option syntax, where a comma is doubled.
 fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")

@@ -18,6 +18,7 @@ mod machine;
 mod seed;
 
 use console::Outcome;
+use accelerator::Accelerator;
 use machine::{Boot, Firmware, Machine, Network, Platform, PortForward, Tap};
 
 /// Arguments of `run`.
@@ -170,7 +171,12 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
     }
     drives.extend(args.drives.iter().cloned());
 
+    let kernel = args.out.join("direct/vmlinuz");
+    let accelerator = accelerator::choose(args.accel, &kernel)?;
     let boot = if args.microvm {
+        if accelerator == Accelerator::Tcg {
+            extra = format!("{extra} {}", machine::time_stamp_counter());
+        }
         direct_boot(&args.out.join("microvm"), "vmlinux", extra.trim())?
     } else if args.direct || args.netboot {
         let kind = if args.direct { "direct" } else { "netboot" };
@@ -182,14 +188,13 @@ fn plan_machine(args: &Args, work: &Path) -> anyhow::Result<Machine> {
             "a disk boots with the command line in its kernel image: use --direct or --netboot to add to it"
         );
     };
-    let kernel = args.out.join("direct/vmlinuz");
     Ok(Machine {
         platform: match (args.microvm, args.hardware) {
             (true, _) => Platform::Microvm,
             (_, true) => Platform::Hardware,
             _ => Platform::Q35,
         },
-        accelerator: accelerator::choose(args.accel, &kernel)?,
+        accelerator,
         boot,
         memory: args.memory,
         cpus: args.cpus,

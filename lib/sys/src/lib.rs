@@ -26,5 +26,6 @@ pub mod quota;
 pub mod random;
 pub mod signals;
 pub mod swap;
+pub mod tsc;
 pub mod verity_digest;
 pub mod watchdog;

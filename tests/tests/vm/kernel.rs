@@ -83,3 +83,13 @@ fn a_real_machines_devices_are_found_by_what_they_say_they_are() {
     vm.expect_all(&addressed.into_iter().chain(["hello: here I am"]).collect::<Vec<_>>());
     vm.power_off();
 }
+
+#[test]
+fn a_machine_without_firmware_and_pci_holds_a_container() {
+    // Only a kernel of our own is also there in the form that such a machine takes.
+    if matches!(kernel().as_str(), "vm" | "metal") {
+        let mut vm = Vm::microvm(Build::standard()).user_data(HELLO).boot();
+        vm.expect_all(&["address e.* 10.0.2.15", "hello: here I am"]);
+        vm.power_off();
+    }
+}
