@@ -86,6 +86,7 @@ pub struct Recipe {
     config: Option<String>,
     binaries: Vec<(String, PathBuf)>,
     broken: Vec<String>,
+    images: Vec<(String, String)>,
 }
 
 impl Recipe {
@@ -122,6 +123,13 @@ impl Recipe {
         self
     }
 
+    /// One more image baked into its root, defined in the `images` of a folder of the project.
+    #[must_use]
+    pub fn image(mut self, name: &str, folder: &str) -> Self {
+        self.images.push((name.to_owned(), folder.to_owned()));
+        self
+    }
+
     /// The build, made now unless this run of the tests has made it.
     pub fn build(self) -> Build {
         type Made = Mutex<BTreeMap<String, Arc<OnceLock<Build>>>>;
@@ -137,11 +145,16 @@ impl Recipe {
         let lock = File::create(builds.join(format!("{}.lock", self.name))).expect("a lock file can be made");
         lock.lock().expect("a lock file can be locked");
         let out = builds.join(&self.name);
-        let busybox = format!("busybox={}", layout(&builds, "busybox", "examples").display());
-        let probe = format!("probe={}", layout(&builds, "probe", "tests").display());
         let mut args = vec!["build".to_owned(), "--out".to_owned(), out.display().to_string()];
         let binaries = target().join("release").display().to_string();
-        args.extend(["--image".to_owned(), busybox, "--image".to_owned(), probe]);
+        let images = [("busybox", "examples"), ("probe", "tests")];
+        let more = self.images.iter().map(|(name, folder)| (name.as_str(), folder.as_str()));
+        for (name, folder) in images.into_iter().chain(more) {
+            args.extend([
+                "--image".to_owned(),
+                format!("{name}={}", layout(&builds, name, folder).display()),
+            ]);
+        }
         args.extend(["--bin-dir".to_owned(), binaries, "--kernel".to_owned(), kernel()]);
         if let Some(version) = &self.version {
             args.extend(["--version".to_owned(), version.clone()]);

@@ -353,6 +353,11 @@ pub struct Page {
 }
 
 impl Page {
+    /// The answer with its head.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Fails when the answer does not hold `text`.
     #[track_caller]
     pub fn expect(&self, text: &str) {

@@ -1,5 +1,8 @@
 //! A killed process comes back, and takes nothing else with it.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use vm_tests::{Build, Vm};
 
 /// A service that beats, and another that gets `command` with all rights over the host's processes.
@@ -77,5 +80,42 @@ fn killing_everything_leaves_pid_1_which_starts_everything_again() {
         "holdfast: service killer exited exit=0",
     ]);
     vm.never_said("Kernel panic");
+    vm.power_off();
+}
+
+/// What [`KILLS`] prints of what the node holds.
+fn held(vm: &Vm, when: &str) -> String {
+    let lines = vm.lines(&format!("killer: {when}: "));
+    let line = lines.first().expect("it was printed");
+    line.split_once(&format!("{when}: ")).expect("it matched").1.to_owned()
+}
+
+const KILLS: &str = include_str!("kills.sh");
+
+#[test]
+fn after_200_kills_all_services_run_and_nothing_is_left_over() {
+    let mut services = String::from("#cloud-config\nservices:\n");
+    for number in 0..50 {
+        let network = if number % 5 == 0 { "networks: [default]" } else { "network_mode: none" };
+        writeln!(
+            services,
+            "  s{number}: {{image: busybox, restart: always, {network}, command: [sleep, '100000']}}"
+        )
+        .expect("a text can be written to");
+    }
+    let script = KILLS.replace('$', "$$");
+    write!(
+        services,
+        "  killer:\n    image: busybox\n    network_mode: none\n    privileged: true\n    pid: host\n    \
+         environment: {{SEED: '20261125'}}\n    command: [sh, -c, {script:?}]\n    logging: {{driver: console}}\n"
+    )
+    .expect("a text can be written to");
+    let mut vm = Vm::direct(Build::standard()).memory(1024).user_data(&services).boot();
+    let patience = Duration::from_secs(600);
+    vm.expect_within("killer: before: ", patience);
+    vm.expect_within("killer: kills: 200", patience);
+    vm.expect_within("killer: after: ", patience);
+    assert_eq!(held(&vm, "after"), held(&vm, "before"));
+    vm.never_said("holdfast: service .* failed");
     vm.power_off();
 }

@@ -16,6 +16,7 @@ mod metadata;
 mod network;
 mod seed;
 mod services;
+mod stack;
 mod state;
 mod storage;
 mod upgrade;
