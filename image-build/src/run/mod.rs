@@ -17,8 +17,8 @@ mod disk;
 mod machine;
 mod seed;
 
-use console::Outcome;
 use accelerator::Accelerator;
+use console::Outcome;
 use machine::{Boot, Firmware, Machine, Network, Platform, PortForward, Tap};
 
 /// Arguments of `run`.
