@@ -15,7 +15,7 @@ IMAGE_BUILD := $(CARGO_TARGET_DIR)/$(TARGET)/release/image-build
 PROGRAMS := agent containerd-shim ctl image-build init
 
 # What building takes: a C compiler and libraries for the container runtime, and mkfs.ext4.
-BUILD_PACKAGES := e2fsprogs gcc libc6-dev libelf-dev libseccomp-dev make pkg-config zlib1g-dev
+BUILD_PACKAGES := e2fsprogs gcc libc6-dev libelf-dev make pkg-config zlib1g-dev
 # What booting takes.
 RUN_PACKAGES := ovmf qemu-system-x86
 # What making a kernel of our own takes, beside a C compiler.

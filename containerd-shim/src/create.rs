@@ -31,6 +31,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
+use crate::filter;
 use crate::network;
 use crate::run::directory;
 use crate::spec;
@@ -98,7 +99,8 @@ fn create_here(
         Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
     check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
     let completed = completed(&config.name);
-    let changed = spec::complete(&mut spec, config, rootfs).map_err(|error| chain(&error))?;
+    let changed = spec::complete(&mut spec, config, rootfs).map_err(|error| chain(&error))?
+        | filter::prepare(&mut spec);
     let bundle = if changed {
         fs::create_dir(&completed)
             .and_then(|()| spec.save(completed.join("config.json")).map_err(io::Error::other))
@@ -249,6 +251,11 @@ impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let args = spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default();
         let [program, args @ ..] = args else { return Err(ExecutorError::InvalidArg) };
+        if let Err(error) = filter::load(spec) {
+            let reason = chain(&error);
+            self.report.refused(crate::CANNOT_RUN, &reason);
+            return Err(ExecutorError::Other(reason));
+        }
         let error = Command::new(program).args(args).exec();
         let (code, reason) = explain(program, &error, Path::new(program).exists());
         if error.raw_os_error() == Some(Errno::EIO as i32) {

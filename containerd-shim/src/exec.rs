@@ -14,8 +14,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use libcontainer::capabilities;
 use libcontainer::syscall::syscall::create_syscall;
-use libcontainer::{capabilities, seccomp};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
@@ -26,6 +26,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::cgroup::path_in_config;
+use crate::filter;
 
 /// The exit code of a fork that could not become what the container is, as Docker's for a program that cannot be run.
 const CANNOT_EXECUTE: i32 = 126;
@@ -149,21 +150,10 @@ fn become_contained(spec: &Spec, args: &[String], mut cgroup: &File, null: &File
     capabilities::reset_effective(syscall.as_ref()).map_err(|error| other(&error))?;
     nix::sys::prctl::set_keepcaps(false)?;
 
-    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let load = || match filter {
-        Some(filter) => seccomp::initialize_seccomp(filter).map(drop).map_err(|error| other(&error)),
-        None => Ok(()),
-    };
-    // Without the bit against new privileges, loading a filter takes a privilege.
-    if process.no_new_privileges().is_none() {
-        load()?;
-    }
     if let Some(held) = process.capabilities() {
         capabilities::drop_privileges(held, syscall.as_ref()).map_err(|error| other(&error))?;
     }
-    if process.no_new_privileges().is_some() {
-        load()?;
-    }
+    filter::load(spec).map_err(|error| other(&error))?;
     Err(execute(process, args))
 }
 

@@ -13,10 +13,6 @@
 //!
 //! What `config.json` must hold for this shim and this libcontainer:
 //! - `root.path` is `/run/holdfast/shim/NAME/rootfs`, `linux.cgroupsPath` is `/services.slice/NAME/container`;
-//! - `process.noNewPrivileges` is `true` or absent: `false` makes libcontainer load the seccomp filter after it has
-//!   dropped the privilege to do so;
-//! - a seccomp rule with `SCMP_CMP_MASKED_EQ` has the mask in `valueTwo` and the wanted bits in `value`, the other way
-//!   round than the specification: this libcontainer exchanges them, and a mask of 0 would let everything through;
 //! - the default security set: the capabilities CHOWN, DAC_OVERRIDE, FSETID, FOWNER, SETGID, SETUID, SETPCAP,
 //!   NET_BIND_SERVICE, SYS_CHROOT, KILL, AUDIT_WRITE and SETFCAP as bounding, effective and permitted ones (Docker's
 //!   set without MKNOD, SYS_RESOURCE and NET_RAW), `noNewPrivileges`, the profile in `rootfs/seccomp.json`, a device
@@ -28,6 +24,7 @@ mod cgroup;
 mod create;
 mod exec;
 mod files;
+mod filter;
 mod health;
 mod log;
 mod network;

@@ -24,6 +24,7 @@ pub mod packet;
 pub mod process;
 pub mod quota;
 pub mod random;
+pub mod seccomp;
 pub mod signals;
 pub mod swap;
 pub mod tsc;
