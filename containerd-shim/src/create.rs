@@ -31,6 +31,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
+use crate::log::Ends;
 use crate::network;
 use crate::run::directory;
 use crate::spec;
@@ -54,7 +55,7 @@ pub(crate) fn create(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
-    output: File,
+    output: Ends,
 ) -> Result<Pid, CreateError> {
     let (mut report, writer) = pipe_with(PipeFlags::CLOEXEC)
         .map(|(reader, writer)| (File::from(reader), Report(Arc::new(File::from(writer)))))
@@ -82,7 +83,7 @@ fn create_here(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
-    output: File,
+    output: Ends,
     report: &Report,
 ) -> Result<(), String> {
     let said = |what: &'static str| move |error: &dyn std::error::Error| format!("cannot {what}: {error}");
@@ -111,20 +112,21 @@ fn create_here(
         // Programs open /dev/stdout as the user they run as.
         let user = process.user();
         if config.log != plan::Log::None && user.uid() != 0 {
-            fchown(&output, Some(user.uid()), Some(user.gid()))
-                .map_err(|error| said("give away the log's pipe")(&error))?;
+            for end in [&output.stdout, &output.stderr] {
+                fchown(end, Some(user.uid()), Some(user.gid()))
+                    .map_err(|error| said("give away the log's pipe")(&error))?;
+            }
         }
     }
     let null = File::open("/dev/null").map_err(|error| said("open /dev/null")(&error))?;
-    let errors = output.try_clone().map_err(|error| said("duplicate the log")(&error))?;
 
     let mut container = ContainerBuilder::new(config.name.to_string(), SyscallType::default())
         .with_executor(Exec { report: report.clone() })
         .with_root_path(directory(&config.name).join("state"))
         .map_err(|error| error.to_string())?
         .with_stdin(null)
-        .with_stdout(output)
-        .with_stderr(errors)
+        .with_stdout(output.stdout)
+        .with_stderr(output.stderr)
         .as_init(bundle)
         .with_systemd(false)
         .build()

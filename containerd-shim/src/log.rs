@@ -1,24 +1,24 @@
 //! The container's output on its way to the log: a file, the console, or nowhere.
 //!
-//! The container writes to a pipe in every case, never to the file itself: a program that opens /dev/stdout anew
+//! The container writes to pipes in every case, never to the file itself: a program that opens /dev/stdout anew
 //! would cut the file off. On the console each line stands behind the service's name. A container can write faster
-//! than any console prints: what exceeds the rate is dropped and counted.
+//! than any console prints, and than any disk should be worn: what exceeds the rate is dropped and counted.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use plan::{Log, ShimConfig};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 use sys::kmsg::{self, Level};
 
-/// What a service may print in the long run, in bytes a second: most of what a serial line of 115,200 baud carries.
-const RATE: u64 = 8 * 1024;
-/// What it may print at once.
-const BURST: u64 = 64 * 1024;
+use crate::budget::{Budget, Rate};
+use crate::log_file::{LogFile, Stream};
+
+/// What a service may print on the console: in the long run most of what a serial line of 115,200 baud carries.
+const CONSOLE_RATE: Rate = Rate { steady: 8 << 10, burst: 64 << 10 };
 /// What a line costs beside its text: the prefixes, and the kernel's work.
 const LINE_COST: u64 = 64;
 /// The longest text of one record: what the kernel takes, less the longest name of a service and an escape.
@@ -26,94 +26,126 @@ const TEXT: usize = 880;
 /// The most reads in a row, so that a flood does not keep signals waiting.
 const READS: usize = 16;
 
-/// The reading end of a container's output.
+/// The reading ends of a container's output.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Absent when nobody reads it, or the container has closed its end.
-    pipe: Option<File>,
+    pipes: Vec<(Stream, File)>,
     sink: Sink,
+}
+
+/// What the container writes to.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) stdout: File,
+    pub(crate) stderr: File,
 }
 
 #[derive(Debug)]
 enum Sink {
-    File(File),
+    File(Box<LogFile>),
     Console { name: String, lines: Lines, budget: Budget },
     None,
 }
 
 impl Output {
-    /// Opens the log of `config`: the shim's end of it, and the file that the container writes to.
-    pub(crate) fn open(config: &ShimConfig) -> io::Result<(Self, File)> {
-        let sink = match &config.log {
+    /// Opens the log of `config`: the shim's ends of it, and those that the container writes to.
+    pub(crate) fn open(config: &ShimConfig) -> io::Result<(Self, Ends)> {
+        let (sink, stdout, stderr) = match &config.log {
             Log::None => {
                 let null = OpenOptions::new().write(true).open("/dev/null")?;
-                return Ok((Self { pipe: None, sink: Sink::None }, null));
+                let output = Self { pipes: Vec::new(), sink: Sink::None };
+                return Ok((output, Ends { stderr: null.try_clone()?, stdout: null }));
             }
-            Log::File { path } => {
-                if let Some(parent) = path.parent() {
-                    std::fs::create_dir_all(parent)?;
-                }
-                Sink::File(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?)
+            Log::File { path, max_size, max_files } => {
+                let file = LogFile::open(path, *max_size, *max_files)?;
+                (Sink::File(Box::new(file)), pipe(Stream::Stdout)?, Some(pipe(Stream::Stderr)?))
             }
-            Log::Console => Sink::Console {
-                name: config.name.to_string(),
-                lines: Lines::default(),
-                budget: Budget { bytes: BURST, since: Instant::now(), dropped: 0 },
-            },
+            Log::Console => {
+                let budget = Budget::new(CONSOLE_RATE, Instant::now());
+                let sink = Sink::Console { name: config.name.to_string(), lines: Lines::default(), budget };
+                // One for both, so that what is printed keeps its order.
+                (sink, pipe(Stream::Stdout)?, None)
+            }
         };
-        let (pipe, output) = pipe_with(PipeFlags::CLOEXEC)?;
-        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
-        Ok((Self { pipe: Some(pipe.into()), sink }, output.into()))
+        let mut pipes = vec![stdout.0];
+        let stderr = match stderr {
+            Some((pipe, end)) => {
+                pipes.push(pipe);
+                end
+            }
+            None => stdout.1.try_clone()?,
+        };
+        Ok((Self { pipes, sink }, Ends { stdout: stdout.1, stderr }))
     }
 
-    /// What to poll for reading.
-    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(AsFd::as_fd)
+    /// What to poll for reading. A pipe is not among them when the container has closed its end.
+    pub(crate) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.pipes.iter().map(|(_, pipe)| pipe.as_fd())
     }
 
     /// Passes on what has come.
     pub(crate) fn pump(&mut self) {
-        for _ in 0..READS {
-            if !self.read() {
-                break;
-            }
-        }
+        let sink = &mut self.sink;
+        self.pipes.retain_mut(|(stream, pipe)| {
+            (0..READS).map(|_| read(*stream, pipe, sink)).find(|read| *read != Next::More) != Some(Next::End)
+        });
     }
 
     /// Passes on the rest when the container has ended.
     pub(crate) fn finish(&mut self) {
-        while self.read() {}
-        if let Sink::Console { name, lines, budget } = &mut self.sink {
-            if let Some(line) = lines.finish() {
-                print(name, budget, &line);
+        for (stream, pipe) in &mut self.pipes {
+            while read(*stream, pipe, &mut self.sink) == Next::More {}
+        }
+        match &mut self.sink {
+            Sink::File(file) => file.finish(),
+            Sink::Console { name, lines, budget } => {
+                if let Some(line) = lines.finish() {
+                    print(name, budget, &line);
+                }
+                report(name, budget);
             }
-            budget.report(name);
+            Sink::None => {}
         }
     }
+}
 
-    /// Reads once; false when there is nothing to read now, or ever.
-    fn read(&mut self) -> bool {
-        let Some(pipe) = &mut self.pipe else { return false };
-        let mut bytes = [0; 4096];
-        match pipe.read(&mut bytes) {
-            Ok(0) => self.pipe = None,
-            Ok(length) => {
-                self.sink.take(&bytes[..length]);
-                return true;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.pipe = None,
+/// A pipe: the shim's end, and the container's.
+fn pipe(stream: Stream) -> io::Result<((Stream, File), File)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+    Ok(((stream, reader.into()), writer.into()))
+}
+
+/// What may follow a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more.
+    More,
+    /// Nothing now.
+    Later,
+    /// Nothing any more.
+    End,
+}
+
+/// Reads once.
+fn read(stream: Stream, pipe: &mut File, sink: &mut Sink) -> Next {
+    let mut bytes = [0; 4096];
+    match pipe.read(&mut bytes) {
+        Ok(0) => Next::End,
+        Ok(length) => {
+            sink.take(stream, &bytes[..length]);
+            Next::More
         }
-        false
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::More,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Later,
+        Err(_) => Next::End,
     }
 }
 
 impl Sink {
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
         match self {
-            // A disk that is full or broken must not stop the container.
-            Self::File(file) => file.write_all(bytes).unwrap_or(()),
+            Self::File(file) => file.take(stream, bytes),
             Self::Console { name, lines, budget } => lines.feed(bytes, |line| print(name, budget, line)),
             Self::None => {}
         }
@@ -122,47 +154,14 @@ impl Sink {
 
 fn print(name: &str, budget: &mut Budget, line: &str) {
     if budget.take(line.len() as u64 + LINE_COST, Instant::now()) {
-        budget.report(name);
+        report(name, budget);
         kmsg::write(Level::Notice, &format!("{name}: {line}"));
     }
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Budget {
-    bytes: u64,
-    since: Instant,
-    dropped: u64,
-}
-
-impl Budget {
-    /// Takes `cost` from what is left at `now`; false, and counted, when that is not enough.
-    fn take(&mut self, cost: u64, now: Instant) -> bool {
-        let millis = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
-        let earned = millis.saturating_mul(RATE) / 1000;
-        if earned > 0 {
-            self.bytes = self.bytes.saturating_add(earned).min(BURST);
-            self.since += Duration::from_millis(millis);
-        }
-        // Having dropped, it goes on only with a second's worth in hand: whole passages, not a line here and there.
-        let reserve = if self.dropped > 0 { RATE } else { 0 };
-        let left = self.bytes.checked_sub(cost).filter(|_| self.bytes >= reserve);
-        match left {
-            Some(left) => self.bytes = left,
-            None => self.dropped += 1,
-        }
-        left.is_some()
-    }
-
-    /// Says how much was dropped.
-    fn report(&mut self, name: &str) {
-        if self.dropped > 0 {
-            let dropped = std::mem::take(&mut self.dropped);
-            kmsg::write(
-                Level::Warning,
-                &format!("{name}: [{dropped} lines dropped: over {RATE} bytes a second]"),
-            );
-        }
+fn report(name: &str, budget: &mut Budget) {
+    if let Some(dropped) = budget.report() {
+        kmsg::write(Level::Warning, &format!("{name}: {dropped}"));
     }
 }
 
@@ -255,17 +254,5 @@ mod tests {
         let cut = lines(&[&long]);
         assert!(cut.iter().all(|line| line.len() < TEXT + 16), "{cut:?}");
         assert_eq!(cut.concat().replace("\\u{0}", "0").len(), 4 * TEXT);
-    }
-
-    #[test]
-    fn a_flood_is_dropped_and_counted_and_the_budget_comes_back() {
-        let start = Instant::now();
-        let mut budget = Budget { bytes: BURST, since: start, dropped: 0 };
-        assert!((0..BURST / 1024).all(|_| budget.take(1024, start)));
-        assert!(!budget.take(1024, start));
-        assert!(!budget.take(1024, start + Duration::from_millis(1)));
-        assert_eq!(budget.dropped, 2);
-        assert!(!budget.take(1024, start + Duration::from_millis(500)), "only with a second's worth in hand");
-        assert!(budget.take(1024, start + Duration::from_millis(1100)));
     }
 }

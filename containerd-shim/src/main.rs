@@ -24,12 +24,14 @@
 
 #![expect(unsafe_code, reason = "what creates the container or enters it is a fork of the shim")]
 
+mod budget;
 mod cgroup;
 mod create;
 mod exec;
 mod files;
 mod health;
 mod log;
+mod log_file;
 mod network;
 mod oom;
 mod probe;

@@ -94,9 +94,9 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     if let Some(network) = &config.network {
         sharer = network::prepare(&directory(&config.name), network)?;
     }
-    let (mut output, file) = Output::open(config).map_err(|source| RunError::Log { source })?;
+    let (mut output, ends) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
-    let started = create::create(bundle, config, &rootfs, file);
+    let started = create::create(bundle, config, &rootfs, ends);
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
     let mut held = Held {
         pid: container,
@@ -168,7 +168,7 @@ impl Held {
             output.pump();
             self.say_oom();
             let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
-            wanted.extend(output.pipe().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+            wanted.extend(output.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
             wanted.extend(self.oom.as_ref().map(|oom| PollFd::from_borrowed_fd(oom.file(), PollFlags::PRI)));
             wanted.extend(self.sharer.as_ref().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
             match poll(&mut wanted, timeout.as_ref()) {

@@ -13,7 +13,7 @@ mod storage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use config::{Logging, Service};
+use config::{LogFiles, Logging, Service};
 use images::{Image, Sealed};
 use plan::container::{Device, User};
 use plan::{ContainerNetwork, Log, ServiceName, ShimConfig, paths};
@@ -151,7 +151,9 @@ fn devices(service: &Service) -> Vec<Device> {
 
 fn log(name: &ServiceName, logging: Logging) -> Log {
     match logging {
-        Logging::File => Log::File { path: Path::new(paths::LOGS).join(format!("{name}.log")) },
+        Logging::File(LogFiles { max_size, max_files }) => {
+            Log::File { path: Path::new(paths::LOGS).join(format!("{name}.log")), max_size, max_files }
+        }
         Logging::Console => Log::Console,
         Logging::None => Log::None,
     }

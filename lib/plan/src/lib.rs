@@ -208,10 +208,14 @@ pub struct ShimConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "driver")]
 pub enum Log {
-    /// Lines appended to a file.
+    /// Lines appended to a file, in the CRI's form.
     File {
-        /// The file, absolute.
+        /// The file, absolute; older ones are beside it, `.1` and so on behind their name.
         path: PathBuf,
+        /// Its most bytes.
+        max_size: u64,
+        /// How many there are, at least 1.
+        max_files: u32,
     },
     /// Lines on the node's console, each behind the service's name.
     Console,

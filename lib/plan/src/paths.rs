@@ -40,7 +40,9 @@ pub const IMAGES: &str = "/var/lib/holdfast/images";
 pub const NETWORK: &str = "/var/lib/holdfast/network";
 /// Certificate authorities that containers are given: `<SHA-256>.crt`.
 pub const CERTIFICATES: &str = "/var/lib/holdfast/certificates";
-/// Logs of services: `<service>.log`.
+/// How far each receiver of logs has come.
+pub const LOG_PLACES: &str = "/var/lib/holdfast/logs";
+/// Logs of services: `<service>.log`, and older files with `.1` and so on behind that.
 pub const LOGS: &str = "/var/log/holdfast";
 
 /// What is true until the next boot.

@@ -11,6 +11,7 @@ mod generations;
 mod images;
 mod kernel;
 mod kill;
+mod logs;
 mod many;
 mod metadata;
 mod network;
