@@ -37,6 +37,7 @@ mod oom;
 mod probe;
 mod rootfs;
 mod run;
+mod service;
 mod spec;
 mod user;
 mod volumes;

@@ -69,3 +69,8 @@ pub const SERVICES_SLICE: &str = "services.slice";
 pub fn given_file(service: &str, name: &str) -> std::path::PathBuf {
     std::path::Path::new(RUN).join("shim").join(service).join("files").join(name)
 }
+
+/// Where the shim of `service` serves its container's task.
+pub fn task_socket(service: &str) -> std::path::PathBuf {
+    std::path::Path::new(RUN).join("tasks").join(format!("{service}.sock"))
+}

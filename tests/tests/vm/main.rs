@@ -19,6 +19,7 @@ mod seed;
 mod services;
 mod state;
 mod storage;
+mod task;
 mod upgrade;
 
 /// A web server and a service that only says hello, both of busybox.
