@@ -249,10 +249,21 @@ fn execute(process: &Process, what: &Program) -> io::Error {
     let [program, args @ ..] = &what.args[..] else { return io::ErrorKind::InvalidInput.into() };
     let env = what.env.as_ref().or(process.env().as_ref());
     let env = env.into_iter().flatten().filter_map(|variable| variable.split_once('='));
-    let error = Command::new(program).args(args).env_clear().envs(env).exec();
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("HOME", home(process.user().uid())).envs(env);
+    let error = command.exec();
     // To whoever has asked for it, as a shell would.
     eprintln!("cannot execute {program}: {error}");
     error
+}
+
+/// The home of a user by the container's own files, for a container that names none: libcontainer looks there, too.
+fn home(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let user = users.find(|fields| fields.get(2).is_some_and(|found| found.parse() == Ok(uid)));
+    let home = user.and_then(|fields| fields.get(5).map(|home| (*home).to_owned()));
+    home.filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
 fn dup_to(file: &File, target: i32) -> io::Result<()> {

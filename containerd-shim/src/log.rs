@@ -48,34 +48,44 @@ enum Sink {
 }
 
 impl Output {
-    /// Opens the log of `config`: the shim's ends of it, and those that the container writes to.
+    /// Opens the log of `config`: the shim's ends of it, and those that the container writes to. A container with a
+    /// terminal writes to that: [`Self::add`].
     pub(crate) fn open(config: &ShimConfig) -> io::Result<(Self, Ends)> {
-        let (sink, stdout, stderr) = match &config.log {
-            Log::None => {
-                let null = OpenOptions::new().write(true).open("/dev/null")?;
-                let output = Self { pipes: Vec::new(), sink: Sink::None };
-                return Ok((output, Ends { stderr: null.try_clone()?, stdout: null }));
-            }
+        let sink = match &config.log {
+            Log::None => Sink::None,
             Log::File { path, max_size, max_files } => {
-                let file = LogFile::open(path, *max_size, *max_files)?;
-                (Sink::File(Box::new(file)), pipe(Stream::Stdout)?, Some(pipe(Stream::Stderr)?))
+                Sink::File(Box::new(LogFile::open(path, *max_size, *max_files)?))
             }
             Log::Console => {
                 let budget = Budget::new(CONSOLE_RATE, Instant::now());
-                let sink = Sink::Console { name: config.name.to_string(), lines: Lines::default(), budget };
-                // One for both, so that what is printed keeps its order.
-                (sink, pipe(Stream::Stdout)?, None)
+                Sink::Console { name: config.name.to_string(), lines: Lines::default(), budget }
             }
         };
-        let mut pipes = vec![stdout.0];
-        let stderr = match stderr {
-            Some((pipe, end)) => {
-                pipes.push(pipe);
-                end
-            }
-            None => stdout.1.try_clone()?,
+        let mut pipes = Vec::new();
+        let mut pipe = |stream| -> io::Result<File> {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+            pipes.push((stream, reader.into()));
+            Ok(writer.into())
         };
-        Ok((Self { pipes, sink }, Ends { stdout: stdout.1, stderr }))
+        let (stdout, stderr) = match (&sink, config.terminal) {
+            (Sink::None, _) | (_, true) => {
+                let null = OpenOptions::new().write(true).open("/dev/null")?;
+                (null.try_clone()?, null)
+            }
+            (Sink::File(_), false) => (pipe(Stream::Stdout)?, pipe(Stream::Stderr)?),
+            // One for both, so that what is printed keeps its order.
+            (Sink::Console { .. }, false) => {
+                let end = pipe(Stream::Stdout)?;
+                (end.try_clone()?, end)
+            }
+        };
+        Ok((Self { pipes, sink }, Ends { stdout, stderr }))
+    }
+
+    /// Reads from this file, too, which does not wait.
+    pub(crate) fn add(&mut self, file: File) {
+        self.pipes.push((Stream::Stdout, file));
     }
 
     /// What to poll for reading. A pipe is not among them when the container has closed its end.
@@ -83,18 +93,19 @@ impl Output {
         self.pipes.iter().map(|(_, pipe)| pipe.as_fd())
     }
 
-    /// Passes on what has come.
-    pub(crate) fn pump(&mut self) {
+    /// Passes on what has come, and has `hear` hear it.
+    pub(crate) fn pump(&mut self, mut hear: impl FnMut(Stream, &[u8])) {
         let sink = &mut self.sink;
         self.pipes.retain_mut(|(stream, pipe)| {
-            (0..READS).map(|_| read(*stream, pipe, sink)).find(|read| *read != Next::More) != Some(Next::End)
+            let mut reads = (0..READS).map(|_| read(*stream, pipe, sink, &mut hear));
+            reads.find(|next| *next != Next::More) != Some(Next::End)
         });
     }
 
     /// Passes on the rest when the container has ended.
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self, mut hear: impl FnMut(Stream, &[u8])) {
         for (stream, pipe) in &mut self.pipes {
-            while read(*stream, pipe, &mut self.sink) == Next::More {}
+            while read(*stream, pipe, &mut self.sink, &mut hear) == Next::More {}
         }
         match &mut self.sink {
             Sink::File(file) => file.finish(),
@@ -109,13 +120,6 @@ impl Output {
     }
 }
 
-/// A pipe: the shim's end, and the container's.
-fn pipe(stream: Stream) -> io::Result<((Stream, File), File)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    Ok(((stream, reader.into()), writer.into()))
-}
-
 /// What may follow a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -128,12 +132,13 @@ enum Next {
 }
 
 /// Reads once.
-fn read(stream: Stream, pipe: &mut File, sink: &mut Sink) -> Next {
+fn read(stream: Stream, pipe: &mut File, sink: &mut Sink, hear: &mut impl FnMut(Stream, &[u8])) -> Next {
     let mut bytes = [0; 4096];
     match pipe.read(&mut bytes) {
         Ok(0) => Next::End,
         Ok(length) => {
             sink.take(stream, &bytes[..length]);
+            hear(stream, &bytes[..length]);
             Next::More
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::More,

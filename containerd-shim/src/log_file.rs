@@ -87,6 +87,8 @@ impl LogFile {
             }
             begun.extend_from_slice(text);
             if ends {
+                // What a terminal, or a program from elsewhere, puts before the end of a line.
+                begun.pop_if(|last| *last == b'\r');
                 self.line(stream, 'F', &begun);
                 begun.clear();
             }
@@ -251,7 +253,7 @@ mod tests {
         let mut log = LogFile::open(&path, 1 << 20, 3).unwrap();
         log.take(Stream::Stdout, b"one\ntw");
         log.take(Stream::Stderr, b"oh\n");
-        log.take(Stream::Stdout, b"o\n\n");
+        log.take(Stream::Stdout, b"o\r\n\n");
         log.take(Stream::Stdout, &[b'x'; 2 * PART + 5]);
         log.take(Stream::Stdout, b"\n");
         log.finish();

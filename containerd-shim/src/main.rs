@@ -26,6 +26,7 @@
 
 mod budget;
 mod cgroup;
+mod console;
 mod create;
 mod exec;
 mod files;

@@ -16,15 +16,17 @@ use sys::process::Exit;
 use sys::signals::{SIGCHLD, SIGINT, SIGKILL, SIGTERM, SignalFd};
 
 use crate::cgroup::{Cgroup, CgroupError};
-use crate::create::{self, CreateError};
+use crate::console::{self, ConsoleSocket};
+use crate::create::{self, CreateError, Stdio};
 use crate::exec::{Container, give_up_capabilities};
 use crate::files::{self, FileError};
 use crate::log::Output;
+use crate::log_file::Stream;
 use crate::network::{self, NetworkError};
 use crate::oom::Oom;
 use crate::probe::{Probe, Verdict};
 use crate::rootfs::{self, RootfsError};
-use crate::service::Service;
+use crate::service::{Own, Service};
 use crate::volumes::{self, VolumeError};
 
 /// Why there is no container.
@@ -98,8 +100,21 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     }
     let (mut output, ends) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
-    let started = create::create(bundle, config, &rootfs, ends);
+    let (stdin, mut input) = console::input(config).map_err(setup("open its input"))?;
+    let socket = config.terminal.then(|| ConsoleSocket::listen(&directory(&config.name))).transpose();
+    let socket = socket.map_err(setup("listen for its terminal"))?;
+    let stdio = Stdio { stdin, output: ends, console: socket.as_ref().map(ConsoleSocket::path) };
+    let started = create::create(bundle, config, &rootfs, stdio);
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
+    let terminal = socket.map(|socket| socket.receive()).transpose().map_err(setup("take its terminal"))?;
+    if let Some(terminal) = &terminal {
+        output.add(terminal.try_clone().map_err(setup("take its terminal"))?);
+        input = config
+            .stdin_open
+            .then(|| terminal.try_clone())
+            .transpose()
+            .map_err(setup("take its terminal"))?;
+    }
     let entry = Container::new(container, &config.name, &create::config_of(bundle, &config.name));
     let entry = Rc::new(entry.map_err(setup("keep what the container was made from"))?);
     let mut held = Held {
@@ -115,7 +130,9 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     give_up_capabilities().map_err(setup("drop capabilities"))?;
     notify(&config.name, &[sd_notify::NotifyState::Ready]);
     // A container without it is better than none.
-    match Service::listen(entry, Cgroup::of(&config.name), &config.name, bundle, container) {
+    let own = Own { pid: container, input, terminal };
+    let path = plan::paths::task_socket(config.name.as_str());
+    match Service::listen(path, entry, Cgroup::of(&config.name), &config.name, bundle, own) {
         Ok(service) => held.service = Some(service),
         Err(error) => {
             let text = format!("holdfast: {}: cannot listen for clients: {error}", config.name);
@@ -125,7 +142,7 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     forget_program();
     let exit = held.hold(&signals, &mut output).map_err(setup("wait"));
     clean_up(&cgroup, &config.name);
-    output.finish();
+    output.finish(|stream, bytes| held.hear(stream, bytes));
     if let (Some(mut service), Ok(exit)) = (held.service, &exit) {
         service.finish(*exit);
     }
@@ -182,7 +199,7 @@ impl Held {
                 self.sharer = None;
             }
             let timeout = self.turn()?.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
-            output.pump();
+            output.pump(|stream, bytes| self.hear(stream, bytes));
             self.say_oom();
             let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
             wanted.extend(output.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
@@ -227,6 +244,12 @@ impl Held {
             kill(self.pid, self.stop_signal)?;
         }
         Ok(())
+    }
+
+    fn hear(&mut self, stream: Stream, bytes: &[u8]) {
+        if let Some(service) = &mut self.service {
+            service.hear(stream, bytes);
+        }
     }
 
     fn say_oom(&mut self) {

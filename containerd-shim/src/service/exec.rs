@@ -13,6 +13,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::Deserialize;
 use task::{Code, ExecRequest, Exit, Process, Refusal, Status};
 
+use super::attach::Attached;
 use super::terminal::{Ends, Terminal};
 use super::{failed, not_here};
 use crate::exec::{Container, Program, Stdio};
@@ -50,9 +51,13 @@ enum Stage {
 }
 
 impl Exec {
-    pub(super) fn new(request: ExecRequest) -> Result<Self, Refusal> {
+    pub(super) fn new(mut request: ExecRequest) -> Result<Self, Refusal> {
         let invalid = |message: String| Refusal::new(Code::InvalidArgument, message);
-        let description: Description = serde_json::from_slice(&request.process)
+        if request.attach {
+            let program = Program { args: Vec::new(), env: None, cwd: None };
+            return Ok(Self { request, program, stage: Stage::Created });
+        }
+        let description: Description = serde_json::from_slice(&std::mem::take(&mut request.process))
             .map_err(|error| invalid(format!("the process cannot be understood: {error}")))?;
         if description.args.is_empty() {
             return Err(invalid("the process has no arguments".to_owned()));
@@ -97,6 +102,23 @@ impl Exec {
         self.stage = Stage::Running { pid, input };
         let terminal = ends.map(|ends| Terminal::new(request.exec.clone(), ends));
         Ok((pid.as_raw().cast_unsigned(), terminal))
+    }
+
+    /// Whether it is a client that hears the container itself.
+    pub(super) fn is_attached(&self) -> bool {
+        self.request.attach
+    }
+
+    /// Attaches the client to the container, whose first process is `pid`.
+    pub(super) fn attach(&mut self, pid: Pid) -> Result<Attached, Refusal> {
+        if !matches!(self.stage, Stage::Created) {
+            return Err(not_here("it has been started already"));
+        }
+        let request = &self.request;
+        let input = split(open_input(&request.stdin)?);
+        let output = [open_output(&request.stdout)?, open_output(&request.stderr)?];
+        self.stage = Stage::Running { pid, input: None };
+        Ok(Attached::new(request.exec.clone(), input, output))
     }
 
     /// Whether this is its process.

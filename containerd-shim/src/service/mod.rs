@@ -4,18 +4,19 @@
 //! next one finds it. No client is waited for: what it does not read is kept up to a limit, then it is cut off.
 //!
 //! * `connection`: bytes to requests and back
-//! * `exec`: processes that clients add; `terminal`: those with a terminal; `stats`: what the container uses
+//! * `attach`: clients that hear the container itself; `exec`: processes that clients add; `terminal`: those with a terminal; `stats`: what the container uses
 //!
 //! The container itself is PID 1's and the shim's: it can be neither created, started nor deleted here, and the shim is
 //! not ended.
 
+mod attach;
 mod connection;
 mod exec;
 mod stats;
 mod terminal;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -32,6 +33,8 @@ use task::{Call, Code, Process, Refusal, Running, State, Status};
 
 use crate::cgroup::Cgroup;
 use crate::exec::Container;
+use crate::log_file::Stream;
+use attach::Attached;
 use connection::Connection;
 use exec::Exec;
 use terminal::Terminal;
@@ -55,8 +58,19 @@ pub(crate) struct Service {
     cgroup: Cgroup,
     name: ServiceName,
     bundle: PathBuf,
-    pid: Pid,
+    own: Own,
+    attached: Vec<Attached>,
     paused: bool,
+}
+
+/// The container's first process.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) pid: Pid,
+    /// What is written to for it to read, when its input stays open.
+    pub(crate) input: Option<File>,
+    /// The master of its terminal.
+    pub(crate) terminal: Option<File>,
 }
 
 /// A client that waits for the end of a process.
@@ -75,15 +89,15 @@ enum Answer {
 }
 
 impl Service {
-    /// Listens for clients of the container.
+    /// Listens at `path` for clients of the container.
     pub(crate) fn listen(
+        path: PathBuf,
         container: Rc<Container>,
         cgroup: Cgroup,
         name: &ServiceName,
         bundle: &Path,
-        pid: Pid,
+        own: Own,
     ) -> io::Result<Self> {
-        let path = plan::paths::task_socket(name.as_str());
         if let Some(parent) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
@@ -107,7 +121,8 @@ impl Service {
             cgroup,
             name: name.clone(),
             bundle: bundle.to_owned(),
-            pid,
+            own,
+            attached: Vec::new(),
             paused: false,
         })
     }
@@ -117,7 +132,8 @@ impl Service {
         let listener = PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN);
         let connections = self.connections.iter().map(Connection::wanted);
         let terminals = self.terminals.iter().flat_map(Terminal::wanted);
-        std::iter::once(listener).chain(connections).chain(terminals)
+        let attached = self.attached.iter().filter_map(|attached| attached.wanted(self.own.input.as_ref()));
+        std::iter::once(listener).chain(connections).chain(terminals).chain(attached)
     }
 
     /// Whether the container is frozen, on a client's wish.
@@ -134,24 +150,48 @@ impl Service {
                 self.connections.extend(Connection::new(self.next, stream).ok());
             }
         }
-        let mut connections = std::mem::take(&mut self.connections);
-        for connection in &mut connections {
-            for request in connection.requests() {
-                let called = Call::read(&request.method, &request.payload);
-                match called.and_then(|(id, call)| self.call(&id, call)) {
-                    Ok(Answer::Now(payload)) => connection.answer(request.stream, Ok(payload)),
-                    Err(refusal) => connection.answer(request.stream, Err(refusal)),
-                    Ok(Answer::AtTheEnd(exec)) => {
-                        let (connection, stream) = (connection.number, request.stream);
-                        self.waiting.push(Waiting { connection, stream, exec });
-                    }
+        let requests = self.connections.iter_mut().flat_map(|connection| {
+            let number = connection.number;
+            connection.requests().into_iter().map(move |request| (number, request))
+        });
+        for (number, request) in requests.collect::<Vec<_>>() {
+            let called = Call::read(&request.method, &request.payload);
+            match called.and_then(|(id, call)| self.call(&id, call)) {
+                Ok(Answer::Now(payload)) => self.answer(number, request.stream, Ok(payload)),
+                Err(refusal) => self.answer(number, request.stream, Err(refusal)),
+                Ok(Answer::AtTheEnd(exec)) => {
+                    self.waiting.push(Waiting { connection: number, stream: request.stream, exec });
                 }
             }
         }
-        connections.retain(Connection::is_open);
-        self.connections = connections;
+        self.connections.retain(Connection::is_open);
         self.waiting.retain(|waiting| self.connections.iter().any(|c| c.number == waiting.connection));
         self.terminals.retain_mut(Terminal::pass_on);
+        for attached in &mut self.attached {
+            attached.pass_on(self.own.input.as_mut());
+        }
+    }
+
+    /// Output of the container.
+    pub(crate) fn hear(&mut self, stream: Stream, bytes: &[u8]) {
+        let gone: Vec<String> = self
+            .attached
+            .iter_mut()
+            .filter_map(|attached| (!attached.hear(stream, bytes)).then(|| attached.exec.clone()))
+            .collect();
+        for exec in gone {
+            self.detach(&exec);
+        }
+    }
+
+    /// A client hears the container no longer.
+    fn detach(&mut self, id: &str) {
+        self.attached.retain(|attached| attached.exec != id);
+        let exit = now(sys::process::Exit::Code(0));
+        if let Some(exec) = self.execs.get_mut(id) {
+            exec.ended(exit);
+        }
+        self.tell(|exec| exec == id, exit);
     }
 
     /// A process was reaped: maybe one that a client has added.
@@ -184,10 +224,14 @@ impl Service {
         let (told, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|w| which(&w.exec));
         self.waiting = waiting;
         for waiting in Vec::<Waiting>::from_iter(told) {
-            let connection = self.connections.iter_mut().find(|c| c.number == waiting.connection);
-            if let Some(connection) = connection {
-                connection.answer(waiting.stream, Ok(exit.write()));
-            }
+            self.answer(waiting.connection, waiting.stream, Ok(exit.write()));
+        }
+    }
+
+    /// Answers a client that may have gone.
+    fn answer(&mut self, connection: u64, stream: u32, result: Result<Vec<u8>, Refusal>) {
+        if let Some(connection) = self.connections.iter_mut().find(|found| found.number == connection) {
+            connection.answer(stream, result);
         }
     }
 
@@ -241,6 +285,12 @@ impl Service {
                 if self.paused {
                     return Err(not_here("the container is frozen"));
                 }
+                let pid = self.own.pid;
+                if self.exec(&exec)?.is_attached() {
+                    let attached = self.exec(&exec)?.attach(pid)?;
+                    self.attached.push(attached);
+                    return Ok(Answer::Now(self.running().write_start()));
+                }
                 let container = Rc::clone(&self.container);
                 let (pid, terminal) = self.exec(&exec)?.start(&container)?;
                 self.terminals.extend(terminal);
@@ -252,13 +302,21 @@ impl Service {
                 Ok(Answer::Now(Running { shim: 0, pid }.write_delete(&exit)))
             }
             Call::Resize { exec, width, height } => {
-                self.terminal(&exec)?.resize(width, height).map_err(failed("set the terminal's size"))?;
+                let own = exec.is_empty() || self.exec(&exec)?.is_attached();
+                let resized = match (own, &self.own.terminal) {
+                    (true, Some(terminal)) => terminal::resize(terminal, width, height),
+                    _ => self.terminal(&exec)?.resize(width, height),
+                };
+                resized.map_err(failed("set the terminal's size"))?;
                 done()
             }
             Call::CloseIo { exec } => {
                 self.exec(&exec)?.close_input();
                 if let Ok(terminal) = self.terminal(&exec) {
                     terminal.close_input();
+                }
+                if let Some(attached) = self.attached.iter_mut().find(|attached| attached.exec == exec) {
+                    attached.hold = None;
                 }
                 done()
             }
@@ -270,7 +328,7 @@ impl Service {
     }
 
     fn running(&self) -> Running {
-        Running { shim: std::process::id(), pid: self.pid.as_raw().cast_unsigned() }
+        Running { shim: std::process::id(), pid: self.own.pid.as_raw().cast_unsigned() }
     }
 
     fn exec(&mut self, id: &str) -> Result<&mut Exec, Refusal> {
@@ -285,7 +343,8 @@ impl Service {
     fn state(&self, id: &str) -> Result<State, Refusal> {
         let process = if id.is_empty() {
             let status = if self.paused { Status::Paused } else { Status::Running };
-            Process { pid: self.running().pid, status, ..Process::default() }
+            let terminal = self.own.terminal.is_some();
+            Process { pid: self.running().pid, status, terminal, ..Process::default() }
         } else {
             self.execs.get(id).ok_or_else(|| no_such(id))?.process(id)
         };
@@ -302,7 +361,11 @@ impl Service {
                 let pids = self.cgroup.processes().map_err(failed("list the processes"))?;
                 pids.into_iter().filter_map(|pid| i32::try_from(pid).ok()).map(Pid::from_raw).collect()
             }
-            (false, "") => vec![self.pid],
+            (false, "") => vec![self.own.pid],
+            (false, exec) if self.exec(exec)?.is_attached() => {
+                self.detach(exec);
+                return Ok(());
+            }
             (false, exec) => vec![self.exec(exec)?.running()?],
         };
         for pid in pids {
@@ -334,3 +397,6 @@ fn now(exit: sys::process::Exit) -> task::Exit {
     let at = (u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
     task::Exit { code: u32::try_from(exit.code()).unwrap_or(u32::MAX), at }
 }
+
+#[cfg(test)]
+mod tests;

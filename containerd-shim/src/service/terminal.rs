@@ -6,10 +6,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// The files on both sides; a FIFO that is not there is nobody's.
+/// The files on both sides, none of which waits; a FIFO that is not there is nobody's.
 #[derive(Debug)]
 pub(super) struct Ends {
     pub(super) master: File,
@@ -33,9 +32,7 @@ impl Terminal {
     }
 
     pub(super) fn resize(&self, width: u32, height: u32) -> io::Result<()> {
-        let short = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
-        let size = Winsize { ws_row: short(height), ws_col: short(width), ws_xpixel: 0, ws_ypixel: 0 };
-        Ok(tcsetwinsize(&self.ends.master, size)?)
+        resize(&self.ends.master, width, height)
     }
 
     pub(super) fn close_input(&mut self) {
@@ -65,13 +62,11 @@ impl Terminal {
     /// Passes on what can be; false when the process or its client has closed it.
     pub(super) fn pass_on(&mut self) -> bool {
         let Ends { master, stdin, hold, stdout } = &mut self.ends;
-        if fcntl_setfl(&*master, OFlags::NONBLOCK).is_err() {
-            return false;
-        }
         if let Some(file) = stdin
             && !pass(file, master, &mut self.to_process)
         {
             (*stdin, *hold) = (None, None);
+            self.to_process.clear();
         }
         match stdout {
             Some(file) => pass(master, file, &mut self.to_client),
@@ -81,11 +76,18 @@ impl Terminal {
     }
 }
 
+/// Tells the terminal of `master` its size.
+pub(super) fn resize(master: &File, width: u32, height: u32) -> io::Result<()> {
+    let short = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    let size = Winsize { ws_row: short(height), ws_col: short(width), ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(tcsetwinsize(master, size)?)
+}
+
 /// How many times in a row it is read, so that a flood does not keep others waiting.
 const READS: usize = 16;
 
 /// Moves bytes, by way of what is `kept` in between; false when there will be none any more.
-fn pass(from: &mut impl Read, to: &mut impl Write, kept: &mut Vec<u8>) -> bool {
+pub(super) fn pass(from: &mut impl Read, to: &mut impl Write, kept: &mut Vec<u8>) -> bool {
     for _ in 0..READS {
         while !kept.is_empty() {
             match to.write(kept) {

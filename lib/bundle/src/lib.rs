@@ -99,6 +99,8 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         files: storage::files(input.service),
         devices: devices(input.service),
         health: health::check(input.service, &input.image.config),
+        terminal: input.service.container.terminal,
+        stdin_open: input.service.container.stdin_open,
         network: input.network.cloned(),
     };
     let config = config(input)?;

@@ -120,6 +120,8 @@ pub(crate) const SERVICE: &[&str] = &[
     "hostname",
     "domainname",
     "profiles",
+    "tty",
+    "stdin_open",
 ];
 
 /// Docker's default for `stop_grace_period`.

@@ -199,6 +199,12 @@ pub struct ShimConfig {
     /// How it is seen that the container works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<container::HealthCheck>,
+    /// Its program has a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminal: bool,
+    /// Its input stays open, for clients of its task service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_open: bool,
     /// Its network, unless that is the node's or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<ContainerNetwork>,

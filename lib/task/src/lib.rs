@@ -19,6 +19,10 @@ pub const SERVICE: &str = "containerd.task.v2.Task";
 /// `process`.
 pub const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 
+/// The type of an [`ExecRequest`] that asks for the container's own output and input instead of a process: ours, as
+/// containerd has no word for it.
+pub const ATTACH_TYPE: &str = "holdfast.attach";
+
 /// The type of what `Stats` answers with.
 pub const METRICS_TYPE: &str = "io.containerd.cgroups.v2.Metrics";
 

@@ -53,6 +53,8 @@ pub struct ExecRequest {
     pub stderr: String,
     /// JSON of an OCI `process`.
     pub process: Vec<u8>,
+    /// No process: the output and input of the container's first one.
+    pub attach: bool,
 }
 
 fn malformed(_: Malformed) -> Refusal {
@@ -103,7 +105,8 @@ impl Call {
                 ("Kill", base.text(2, exec).number(3, u64::from(*signal)).number(4, u64::from(*all)))
             }
             Self::Exec(request) => {
-                let process = Writer::new().text(1, crate::PROCESS_TYPE).bytes(2, &request.process);
+                let kind = if request.attach { crate::ATTACH_TYPE } else { crate::PROCESS_TYPE };
+                let process = Writer::new().text(1, kind).bytes(2, &request.process);
                 let message = base
                     .text(2, &request.exec)
                     .number(3, u64::from(request.terminal))
@@ -152,8 +155,10 @@ impl Found {
                 ("Exec", (6, value)) => self.request.stderr = value.text()?,
                 ("Exec", (7, any)) => {
                     for field in fields(any.bytes()?) {
-                        if let (2, value) = field? {
-                            self.request.process = value.bytes()?.to_vec();
+                        match field? {
+                            (1, value) => self.request.attach = value.text()? == crate::ATTACH_TYPE,
+                            (2, value) => self.request.process = value.bytes()?.to_vec(),
+                            _ => {}
                         }
                     }
                 }

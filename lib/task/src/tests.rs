@@ -39,7 +39,11 @@ fn calls_are_containerd_s_messages() {
         stdout: "/out".to_owned(),
         stderr: String::new(),
         process: b"{}".to_vec(),
+        attach: false,
     };
+    let attach = ExecRequest { attach: true, process: Vec::new(), ..request.clone() };
+    let (method, message) = Call::Exec(attach.clone()).write("web");
+    assert_eq!(Call::read(method, &message), Ok(("web".to_owned(), Call::Exec(attach))));
     let e1 = || "e1".to_owned();
     for (method, message, call) in [
         ("Kill", kill.write_to_bytes(), Call::Kill { exec: e1(), signal: 9, all: true }),

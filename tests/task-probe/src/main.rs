@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -48,6 +49,7 @@ fn run(service: &str, verb: &str, rest: &[String]) -> Result<(), Box<dyn Error>>
         "wait" => println!("ended with {}", Exit::read(&client.call(&Call::Wait { exec: first() })?)?.code),
         "exec" => exec(&mut client, rest, false)?,
         "tty" => exec(&mut client, rest, true)?,
+        "attach" => attach(&mut client)?,
         // Goes away in the middle of it.
         "leave" => {
             let request =
@@ -75,6 +77,41 @@ fn process(args: &[String]) -> Vec<u8> {
     process.to_string().into_bytes()
 }
 
+/// Hears the container for some seconds, and writes to it.
+fn attach(client: &mut Client) -> Result<(), Box<dyn Error>> {
+    let exec = format!("attached-{}", std::process::id());
+    let directory = plan::paths::task_socket("x").parent().map(PathBuf::from).unwrap_or_default();
+    let (stdin, stdout) = (directory.join(format!("{exec}-stdin")), directory.join(format!("{exec}-stdout")));
+    for path in [&stdin, &stdout] {
+        mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    }
+    let text = |path: &PathBuf| path.display().to_string();
+    let (stdin_path, stdout_path) = (text(&stdin), text(&stdout));
+    let request = ExecRequest {
+        exec: exec.clone(),
+        stdin: stdin_path,
+        stdout: stdout_path,
+        attach: true,
+        ..ExecRequest::default()
+    };
+    client.call(&Call::Exec(request))?;
+    let keeper = OpenOptions::new().read(true).write(true).open(&stdout)?;
+    let mut reader = File::open(&stdout)?;
+    client.call(&Call::Start { exec: exec.clone() })?;
+    drop(keeper);
+    let mut typed = Vec::new();
+    io::stdin().read_to_end(&mut typed)?;
+    OpenOptions::new().write(true).open(&stdin)?.write_all(&typed)?;
+    thread::sleep(Duration::from_secs(3));
+    client.call(&Call::Kill { exec: exec.clone(), signal: 15, all: false })?;
+    let exit = Exit::read(&client.call(&Call::Wait { exec: exec.clone() })?)?;
+    client.call(&Call::Delete { exec })?;
+    let mut said = String::new();
+    reader.read_to_string(&mut said)?;
+    println!("{said}detached with {}", exit.code);
+    Ok(())
+}
+
 fn exec(client: &mut Client, args: &[String], terminal: bool) -> Result<(), Box<dyn Error>> {
     let exec = format!("probe-{}", std::process::id());
     let directory = plan::paths::task_socket("x").parent().map(PathBuf::from).unwrap_or_default();
@@ -93,6 +130,7 @@ fn exec(client: &mut Client, args: &[String], terminal: bool) -> Result<(), Box<
         stdout: text(&stdout),
         stderr: stderr.as_ref().map(text).unwrap_or_default(),
         process: process(args),
+        attach: false,
     }))?;
     let mut readers = Vec::new();
     for path in [Some(stdout.clone()), stderr.clone()].into_iter().flatten() {

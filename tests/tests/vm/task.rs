@@ -95,3 +95,35 @@ fn a_container_is_frozen_counted_and_ended_by_clients_that_come_and_go() {
     vm.expect("look: it is back");
     vm.power_off();
 }
+
+#[test]
+fn clients_attach_to_a_container_with_a_terminal_or_an_open_input() {
+    let services = "  web:\n    image: busybox\n    network_mode: none\n    tty: true\n    stdin_open: true\n    \
+                    user: '101'\n    command: [sh]\n  echo:\n    image: busybox\n    network_mode: none\n    \
+                    stdin_open: true\n    logging: {driver: console}\n    \
+                    command: [sh, -c, 'while read line; do echo heard $$line; done']\n";
+    let look = "sleep 2; echo 'tty; id -u; echo $$((6*7))' | t web attach; echo first | t echo attach; echo second | t echo attach; \
+                grep -c 'stdout F 42$$' /proc/1/root/var/log/holdfast/web.log; \
+                for p in /proc/[0-9]*; do tr '\\0' ' ' < $$p/cmdline | grep -q '^[^ ]*shim-holdfast-v1 run' && grep ^Pss: $$p/smaps_rollup; done";
+    let node = node(services, look).replace("privileged: true", "privileged: true\n    pid: host");
+    let mut vm = Vm::direct(Build::standard()).user_data(&node).boot();
+    vm.expect_all(&[
+        "look: /dev/pts/0",
+        "look: 101",
+        "look: 42",
+        "echo: heard first",
+        "look: heard first",
+        "look: heard second",
+    ]);
+    vm.expect("look: 1$");
+    vm.expect("look: looked");
+    assert_eq!(vm.lines("look: detached with 0").len(), 3);
+    let shims = vm.lines("look: Pss:");
+    assert_eq!(shims.len(), 3, "{shims:?}");
+    for shim in shims {
+        let kib: u32 =
+            shim.split_whitespace().rev().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+        assert!(kib <= 1536, "a shim that was talked to has grown: {shim}");
+    }
+    vm.power_off();
+}
