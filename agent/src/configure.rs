@@ -15,7 +15,7 @@ use crate::network::Network;
 use crate::planner::{Wanted, draft};
 use crate::source::{self, Found, Search};
 use crate::store::{self, Fetch, OnNode, Pulled, Pulling, Store};
-use crate::{apply, clock, commands, console, containers, file, tell};
+use crate::{apply, clock, commands, console, containers, file, logs, tell};
 
 /// The node's name when nobody gives it one.
 const HOSTNAME: &str = "holdfast";
@@ -193,6 +193,7 @@ impl Running {
             hostname: &hostname,
             network,
         };
+        logs::apply(&config.machine.holdfast.logs, &hostname);
         let mut failures = apply::Failures::default();
         let instance = apply::Instance::enter(found.meta.instance_id.as_deref(), &mut failures);
         apply::before_start(&wanted, &instance, &mut failures);

@@ -26,7 +26,7 @@ use ureq::{Agent, AsSendBody, Body, http};
 use crate::clock;
 
 /// The certificate authorities that the node trusts.
-const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(crate) const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What a request may take.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,7 @@
 //! * make the machine what the configuration says: names, files, keys, disks (`apply`); hand the generation to PID 1
 //! * on SIGHUP do so again: a changed configuration takes effect without a reboot
 //! * meanwhile, in threads of their own: keep the network as it is described (`network`), and the time right (`clock`)
+//! * the logs of services on their way to somebody else (`logs`)
 //! * the networks of containers, and who may reach what (`containers`)
 
 mod apply;
@@ -21,6 +22,7 @@ mod file;
 mod generations;
 mod host;
 mod http;
+mod logs;
 mod network;
 mod planner;
 mod source;

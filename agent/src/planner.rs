@@ -285,7 +285,9 @@ mod tests {
             ("labels", "{a: b}"),
             ("mem_limit", "64m"),
             ("read_only", "true"),
+            ("stdin_open", "true"),
             ("stop_signal", "QUIT"),
+            ("tty", "true"),
             ("tmpfs", "/tmp"),
             ("volumes", "['v:/v']"),
         ] {

@@ -48,6 +48,29 @@ impl Cgroup {
         File::open(self.path.join(file))
     }
 
+    /// What one of its files says.
+    pub(crate) fn read(&self, file: &str) -> io::Result<String> {
+        fs::read_to_string(self.path.join(file))
+    }
+
+    /// Writes to one of its files.
+    pub(crate) fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        fs::write(self.path.join(file), text)
+    }
+
+    /// All processes in it and below it.
+    pub(crate) fn processes(&self) -> io::Result<Vec<u32>> {
+        let mut processes = Vec::new();
+        add_processes(&self.path, &mut processes)?;
+        Ok(processes)
+    }
+
+    /// That in this directory.
+    #[cfg(test)]
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// Kills whoever is in it and removes it with the cgroups below it. One that does not exist is fine.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
         let path = || self.path.clone();
@@ -82,6 +105,19 @@ fn wait_until_empty(path: &Path) -> io::Result<bool> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn add_processes(path: &Path, processes: &mut Vec<u32>) -> io::Result<()> {
+    let text = fs::read_to_string(path.join("cgroup.procs"))?;
+    processes.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // The container may remove its own meanwhile.
+        if entry.file_type()?.is_dir() {
+            add_processes(&entry.path(), processes).unwrap_or(());
+        }
+    }
+    Ok(())
 }
 
 /// Removes a cgroup and those below it: the files in them go by themselves.

@@ -11,7 +11,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::fchown;
+use std::os::unix::fs::{FileTypeExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,6 +32,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
 use crate::filter;
+use crate::log::Ends;
 use crate::network;
 use crate::run::directory;
 use crate::spec;
@@ -49,13 +50,21 @@ pub(crate) enum CreateError {
     Silent,
 }
 
-/// Creates the container of `bundle` on `rootfs`, with `output` as its standard output and error, and starts its
-/// program. Returns the container's first process.
+/// What the container's program reads and writes.
+#[derive(Debug)]
+pub(crate) struct Stdio<'a> {
+    pub(crate) stdin: File,
+    pub(crate) output: Ends,
+    /// In their place a terminal, whose master is sent to this socket.
+    pub(crate) console: Option<&'a Path>,
+}
+
+/// Creates the container of `bundle` on `rootfs`, with `stdio`, and starts its program. Returns the container's first process.
 pub(crate) fn create(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
-    output: File,
+    stdio: Stdio<'_>,
 ) -> Result<Pid, CreateError> {
     let (mut report, writer) = pipe_with(PipeFlags::CLOEXEC)
         .map(|(reader, writer)| (File::from(reader), Report(Arc::new(File::from(writer)))))
@@ -64,13 +73,13 @@ pub(crate) fn create(
     match unsafe { fork() }.map_err(|error| CreateError::Fork(error.into()))? {
         ForkResult::Child => {
             drop(report);
-            if let Err(reason) = create_here(bundle, config, rootfs, output, &writer) {
+            if let Err(reason) = create_here(bundle, config, rootfs, stdio, &writer) {
                 writer.refused(crate::CANNOT_RUN, &reason);
             }
             std::process::exit(0);
         }
         ForkResult::Parent { .. } => {
-            drop((writer, output));
+            drop((writer, stdio));
             let mut text = String::new();
             report.read_to_string(&mut text).map_err(CreateError::Fork)?;
             understand(&text)
@@ -83,7 +92,7 @@ fn create_here(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
-    output: File,
+    stdio: Stdio<'_>,
     report: &Report,
 ) -> Result<(), String> {
     let said = |what: &'static str| move |error: &dyn std::error::Error| format!("cannot {what}: {error}");
@@ -112,21 +121,26 @@ fn create_here(
     if let Some(process) = spec.process() {
         // Programs open /dev/stdout as the user they run as.
         let user = process.user();
-        if config.log != plan::Log::None && user.uid() != 0 {
-            fchown(&output, Some(user.uid()), Some(user.gid()))
-                .map_err(|error| said("give away the log's pipe")(&error))?;
+        if user.uid() != 0 {
+            for end in [&stdio.stdin, &stdio.output.stdout, &stdio.output.stderr] {
+                // What is no pipe is the node's /dev/null.
+                if !end.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+                    continue;
+                }
+                fchown(end, Some(user.uid()), Some(user.gid()))
+                    .map_err(|error| said("give away the log's pipe")(&error))?;
+            }
         }
     }
-    let null = File::open("/dev/null").map_err(|error| said("open /dev/null")(&error))?;
-    let errors = output.try_clone().map_err(|error| said("duplicate the log")(&error))?;
 
     let mut container = ContainerBuilder::new(config.name.to_string(), SyscallType::default())
         .with_executor(Exec { report: report.clone() })
         .with_root_path(directory(&config.name).join("state"))
         .map_err(|error| error.to_string())?
-        .with_stdin(null)
-        .with_stdout(output)
-        .with_stderr(errors)
+        .with_console_socket(stdio.console)
+        .with_stdin(stdio.stdin)
+        .with_stdout(stdio.output.stdout)
+        .with_stderr(stdio.output.stderr)
         .as_init(bundle)
         .with_systemd(false)
         .build()
@@ -374,6 +388,8 @@ mod tests {
             directories: Vec::new(),
             files: Vec::new(),
             devices: Vec::new(),
+            terminal: false,
+            stdin_open: false,
             health: None,
             network: None,
         };

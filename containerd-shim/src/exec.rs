@@ -8,10 +8,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, fchown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libcontainer::capabilities;
@@ -22,14 +22,50 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Gid, Pid, Uid, fork, setgroups, setresgid, setresuid, setsid};
 use oci_spec::runtime::{LinuxNamespaceType, PosixRlimitType, Process, Spec};
 use plan::ServiceName;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, openat, openat2};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, ioctl_tiocsctty, pidfd_open};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::cgroup::path_in_config;
 use crate::filter;
 
 /// The exit code of a fork that could not become what the container is, as Docker's for a program that cannot be run.
 const CANNOT_EXECUTE: i32 = 126;
+
+/// And for one that is not there.
+const NOT_FOUND: i32 = 127;
+
+/// What is executed.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) args: Vec<String>,
+    /// In place of the container's variables.
+    pub(crate) env: Option<Vec<String>>,
+    /// In place of the container's directory.
+    pub(crate) cwd: Option<PathBuf>,
+}
+
+/// What a program reads and writes.
+#[derive(Debug)]
+pub(crate) struct Stdio {
+    pub(crate) files: [File; 3],
+    /// They are a terminal, which becomes the program's own.
+    pub(crate) terminal: bool,
+}
+
+impl Stdio {
+    /// Nothing.
+    pub(crate) fn null() -> io::Result<Self> {
+        let null = || OpenOptions::new().read(true).write(true).open("/dev/null");
+        Ok(Self { files: [null()?, null()?, null()?], terminal: false })
+    }
+
+    /// A terminal, by its slave.
+    pub(crate) fn terminal(slave: File) -> io::Result<Self> {
+        Ok(Self { files: [slave.try_clone()?, slave.try_clone()?, slave], terminal: true })
+    }
+}
 
 /// A container that programs can be executed in.
 #[derive(Debug)]
@@ -46,15 +82,15 @@ impl Container {
         Ok(Self { pid, name: name.clone(), config: File::open(config)? })
     }
 
-    /// Starts `args` in the container, with nothing as its input and output, in a session and process group of its own.
-    /// Returns the process, which is the caller's to reap.
-    pub(crate) fn exec(&self, args: &[String]) -> io::Result<Pid> {
+    /// Starts `program` in the container, in a session and process group of its own. Returns the process, which is the
+    /// caller's to reap.
+    pub(crate) fn exec(&self, program: &Program, stdio: &Stdio) -> io::Result<Pid> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         // SAFETY: the shim has one thread, so the child may do whatever the parent might.
         match unsafe { fork() }? {
             ForkResult::Child => {
                 drop(reader);
-                let told = self.join(args, &mut File::from(writer));
+                let told = self.join(program, stdio, &mut File::from(writer));
                 std::process::exit(if told.is_ok() { 0 } else { CANNOT_EXECUTE });
             }
             ForkResult::Parent { .. } => {
@@ -69,16 +105,13 @@ impl Container {
     }
 
     /// The first fork's part of [`Self::exec`].
-    fn join(&self, args: &[String], report: &mut File) -> io::Result<()> {
-        // What the shim itself has given up for as long as it only waits.
-        let permitted = caps::read(None, caps::CapSet::Permitted).map_err(io::Error::other)?;
-        caps::set(None, caps::CapSet::Effective, &permitted).map_err(io::Error::other)?;
+    fn join(&self, program: &Program, stdio: &Stdio, report: &mut File) -> io::Result<()> {
+        take_up_capabilities()?;
         SigSet::empty().thread_set_mask()?;
         let spec = self.spec()?;
         let cgroup = Path::new("/sys/fs/cgroup")
             .join(path_in_config(&self.name).strip_prefix("/").unwrap_or(Path::new("")));
         let cgroup = OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"))?;
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
 
         let first = rustix::process::Pid::from_raw(self.pid.as_raw()).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(first, PidfdFlags::empty())?;
@@ -86,12 +119,39 @@ impl Container {
         // SAFETY: as for the first fork.
         match unsafe { fork() }? {
             ForkResult::Child => {
-                let failed = become_contained(&spec, args, &cgroup, &null);
-                drop(failed);
-                std::process::exit(CANNOT_EXECUTE);
+                let failed = become_contained(&spec, program, &cgroup, stdio);
+                let code = match failed {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => NOT_FOUND,
+                    Ok(()) | Err(_) => CANNOT_EXECUTE,
+                };
+                std::process::exit(code);
             }
             ForkResult::Parent { child } => writeln!(report, "{child}"),
         }
+    }
+
+    /// Opens a terminal of the container's own: master and slave. The container cannot lead it to anything else.
+    pub(crate) fn open_terminal(&self) -> io::Result<(File, File)> {
+        take_up_capabilities()?;
+        let opened = self.open_own_terminal();
+        give_up_capabilities()?;
+        opened
+    }
+
+    fn open_own_terminal(&self) -> io::Result<(File, File)> {
+        let root = File::open(format!("/proc/{}/root", self.pid))?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let safe = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        // What it is decides; opening anything but a multiplexer would have effects.
+        let named = openat2(&root, "dev/pts/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), safe)?;
+        let found = fstat(&named)?;
+        if !FileType::from_raw_mode(found.st_mode).is_char_device() || found.st_rdev != makedev(5, 2) {
+            return Err(io::Error::other("the container has no /dev/pts/ptmx"));
+        }
+        let master = openat(CWD, format!("/proc/self/fd/{}", named.as_raw_fd()), flags, Mode::empty())?;
+        unlockpt(&master)?;
+        let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        Ok((master.into(), slave.into()))
     }
 
     fn spec(&self) -> io::Result<Spec> {
@@ -99,6 +159,19 @@ impl Container {
         self.config.read_exact_at(&mut text, 0)?;
         serde_json::from_slice(&text).map_err(io::Error::other)
     }
+}
+
+/// Takes up what the shim has given up for as long as it only waits.
+fn take_up_capabilities() -> io::Result<()> {
+    let permitted = caps::read(None, caps::CapSet::Permitted).map_err(io::Error::other)?;
+    caps::set(None, caps::CapSet::Effective, &permitted).map_err(io::Error::other)
+}
+
+/// Keeps what the event loop takes: killing processes of other users. Files it still touches are root's. The rest stays
+/// within reach, as entering the container takes most of it.
+pub(crate) fn give_up_capabilities() -> io::Result<()> {
+    let kept = [caps::Capability::CAP_KILL].into_iter().collect();
+    caps::set(None, caps::CapSet::Effective, &kept).map_err(io::Error::other)
 }
 
 /// The namespaces that the container has for itself.
@@ -122,13 +195,13 @@ fn namespaces(spec: &Spec) -> CloneFlags {
 
 /// Makes this process one of the container's and executes the program. Returns why that failed. The order is
 /// libcontainer's for the first process.
-fn become_contained(spec: &Spec, args: &[String], mut cgroup: &File, null: &File) -> io::Result<()> {
+fn become_contained(spec: &Spec, program: &Program, mut cgroup: &File, stdio: &Stdio) -> io::Result<()> {
     let other = |error: &dyn std::error::Error| io::Error::other(error.to_string());
     let process = spec.process().as_ref().ok_or(io::ErrorKind::InvalidData)?;
     cgroup.write_all(b"0")?;
     setsid()?;
-    for target in 0..3 {
-        dup_to(null, target)?;
+    for (target, file) in (0..).zip(&stdio.files) {
+        dup_to(file, target)?;
     }
     let adj = process.oom_score_adj().unwrap_or(0).to_string();
     fs::write("/proc/self/oom_score_adj", adj)?;
@@ -138,8 +211,13 @@ fn become_contained(spec: &Spec, args: &[String], mut cgroup: &File, null: &File
     if process.no_new_privileges() == Some(true) {
         nix::sys::prctl::set_no_new_privs()?;
     }
-    std::env::set_current_dir(process.cwd())?;
+    std::env::set_current_dir(program.cwd.as_ref().unwrap_or(process.cwd()))?;
     let user = process.user();
+    if stdio.terminal {
+        ioctl_tiocsctty(&stdio.files[0])?;
+        // Programs open their terminal by name. A user namespace may not know the one who has made it.
+        fchown(&stdio.files[0], Some(user.uid()), None).unwrap_or(());
+    }
     let syscall = create_syscall();
     let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
     setgroups(&groups)?;
@@ -154,13 +232,28 @@ fn become_contained(spec: &Spec, args: &[String], mut cgroup: &File, null: &File
         capabilities::drop_privileges(held, syscall.as_ref()).map_err(|error| other(&error))?;
     }
     filter::load(spec).map_err(|error| other(&error))?;
-    Err(execute(process, args))
+    Err(execute(process, program))
 }
 
-fn execute(process: &Process, args: &[String]) -> io::Error {
-    let [program, args @ ..] = args else { return io::ErrorKind::InvalidInput.into() };
-    let env = process.env().iter().flatten().filter_map(|variable| variable.split_once('='));
-    Command::new(program).args(args).env_clear().envs(env).exec()
+fn execute(process: &Process, what: &Program) -> io::Error {
+    let [program, args @ ..] = &what.args[..] else { return io::ErrorKind::InvalidInput.into() };
+    let env = what.env.as_ref().or(process.env().as_ref());
+    let env = env.into_iter().flatten().filter_map(|variable| variable.split_once('='));
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("HOME", home(process.user().uid())).envs(env);
+    let error = command.exec();
+    // To whoever has asked for it, as a shell would.
+    eprintln!("cannot execute {program}: {error}");
+    error
+}
+
+/// The home of a user by the container's own files, for a container that names none: libcontainer looks there, too.
+fn home(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let user = users.find(|fields| fields.get(2).is_some_and(|found| found.parse() == Ok(uid)));
+    let home = user.and_then(|fields| fields.get(5).map(|home| (*home).to_owned()));
+    home.filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
 fn dup_to(file: &File, target: i32) -> io::Result<()> {

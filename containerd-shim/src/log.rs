@@ -1,24 +1,24 @@
 //! The container's output on its way to the log: a file, the console, or nowhere.
 //!
-//! The container writes to a pipe in every case, never to the file itself: a program that opens /dev/stdout anew
+//! The container writes to pipes in every case, never to the file itself: a program that opens /dev/stdout anew
 //! would cut the file off. On the console each line stands behind the service's name. A container can write faster
-//! than any console prints: what exceeds the rate is dropped and counted.
+//! than any console prints, and than any disk should be worn: what exceeds the rate is dropped and counted.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use plan::{Log, ShimConfig};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 use sys::kmsg::{self, Level};
 
-/// What a service may print in the long run, in bytes a second: most of what a serial line of 115,200 baud carries.
-const RATE: u64 = 8 * 1024;
-/// What it may print at once.
-const BURST: u64 = 64 * 1024;
+use crate::budget::{Budget, Rate};
+use crate::log_file::{LogFile, Stream};
+
+/// What a service may print on the console: in the long run most of what a serial line of 115,200 baud carries.
+const CONSOLE_RATE: Rate = Rate { steady: 8 << 10, burst: 64 << 10 };
 /// What a line costs beside its text: the prefixes, and the kernel's work.
 const LINE_COST: u64 = 64;
 /// The longest text of one record: what the kernel takes, less the longest name of a service and an escape.
@@ -26,94 +26,131 @@ const TEXT: usize = 880;
 /// The most reads in a row, so that a flood does not keep signals waiting.
 const READS: usize = 16;
 
-/// The reading end of a container's output.
+/// The reading ends of a container's output.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Absent when nobody reads it, or the container has closed its end.
-    pipe: Option<File>,
+    pipes: Vec<(Stream, File)>,
     sink: Sink,
+}
+
+/// What the container writes to.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) stdout: File,
+    pub(crate) stderr: File,
 }
 
 #[derive(Debug)]
 enum Sink {
-    File(File),
+    File(Box<LogFile>),
     Console { name: String, lines: Lines, budget: Budget },
     None,
 }
 
 impl Output {
-    /// Opens the log of `config`: the shim's end of it, and the file that the container writes to.
-    pub(crate) fn open(config: &ShimConfig) -> io::Result<(Self, File)> {
+    /// Opens the log of `config`: the shim's ends of it, and those that the container writes to. A container with a
+    /// terminal writes to that: [`Self::add`].
+    pub(crate) fn open(config: &ShimConfig) -> io::Result<(Self, Ends)> {
         let sink = match &config.log {
-            Log::None => {
-                let null = OpenOptions::new().write(true).open("/dev/null")?;
-                return Ok((Self { pipe: None, sink: Sink::None }, null));
+            Log::None => Sink::None,
+            Log::File { path, max_size, max_files } => {
+                Sink::File(Box::new(LogFile::open(path, *max_size, *max_files)?))
             }
-            Log::File { path } => {
-                if let Some(parent) = path.parent() {
-                    std::fs::create_dir_all(parent)?;
-                }
-                Sink::File(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?)
+            Log::Console => {
+                let budget = Budget::new(CONSOLE_RATE, Instant::now());
+                Sink::Console { name: config.name.to_string(), lines: Lines::default(), budget }
             }
-            Log::Console => Sink::Console {
-                name: config.name.to_string(),
-                lines: Lines::default(),
-                budget: Budget { bytes: BURST, since: Instant::now(), dropped: 0 },
-            },
         };
-        let (pipe, output) = pipe_with(PipeFlags::CLOEXEC)?;
-        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
-        Ok((Self { pipe: Some(pipe.into()), sink }, output.into()))
-    }
-
-    /// What to poll for reading.
-    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Passes on what has come.
-    pub(crate) fn pump(&mut self) {
-        for _ in 0..READS {
-            if !self.read() {
-                break;
+        let mut pipes = Vec::new();
+        let mut pipe = |stream| -> io::Result<File> {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+            pipes.push((stream, reader.into()));
+            Ok(writer.into())
+        };
+        let (stdout, stderr) = match (&sink, config.terminal) {
+            (Sink::None, _) | (_, true) => {
+                let null = OpenOptions::new().write(true).open("/dev/null")?;
+                (null.try_clone()?, null)
             }
-        }
+            (Sink::File(_), false) => (pipe(Stream::Stdout)?, pipe(Stream::Stderr)?),
+            // One for both, so that what is printed keeps its order.
+            (Sink::Console { .. }, false) => {
+                let end = pipe(Stream::Stdout)?;
+                (end.try_clone()?, end)
+            }
+        };
+        Ok((Self { pipes, sink }, Ends { stdout, stderr }))
+    }
+
+    /// Reads from this file, too, which does not wait.
+    pub(crate) fn add(&mut self, file: File) {
+        self.pipes.push((Stream::Stdout, file));
+    }
+
+    /// What to poll for reading. A pipe is not among them when the container has closed its end.
+    pub(crate) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.pipes.iter().map(|(_, pipe)| pipe.as_fd())
+    }
+
+    /// Passes on what has come, and has `hear` hear it.
+    pub(crate) fn pump(&mut self, mut hear: impl FnMut(Stream, &[u8])) {
+        let sink = &mut self.sink;
+        self.pipes.retain_mut(|(stream, pipe)| {
+            let mut reads = (0..READS).map(|_| read(*stream, pipe, sink, &mut hear));
+            reads.find(|next| *next != Next::More) != Some(Next::End)
+        });
     }
 
     /// Passes on the rest when the container has ended.
-    pub(crate) fn finish(&mut self) {
-        while self.read() {}
-        if let Sink::Console { name, lines, budget } = &mut self.sink {
-            if let Some(line) = lines.finish() {
-                print(name, budget, &line);
+    pub(crate) fn finish(&mut self, mut hear: impl FnMut(Stream, &[u8])) {
+        for (stream, pipe) in &mut self.pipes {
+            while read(*stream, pipe, &mut self.sink, &mut hear) == Next::More {}
+        }
+        match &mut self.sink {
+            Sink::File(file) => file.finish(),
+            Sink::Console { name, lines, budget } => {
+                if let Some(line) = lines.finish() {
+                    print(name, budget, &line);
+                }
+                report(name, budget);
             }
-            budget.report(name);
+            Sink::None => {}
         }
     }
+}
 
-    /// Reads once; false when there is nothing to read now, or ever.
-    fn read(&mut self) -> bool {
-        let Some(pipe) = &mut self.pipe else { return false };
-        let mut bytes = [0; 4096];
-        match pipe.read(&mut bytes) {
-            Ok(0) => self.pipe = None,
-            Ok(length) => {
-                self.sink.take(&bytes[..length]);
-                return true;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.pipe = None,
+/// What may follow a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more.
+    More,
+    /// Nothing now.
+    Later,
+    /// Nothing any more.
+    End,
+}
+
+/// Reads once.
+fn read(stream: Stream, pipe: &mut File, sink: &mut Sink, hear: &mut impl FnMut(Stream, &[u8])) -> Next {
+    let mut bytes = [0; 4096];
+    match pipe.read(&mut bytes) {
+        Ok(0) => Next::End,
+        Ok(length) => {
+            sink.take(stream, &bytes[..length]);
+            hear(stream, &bytes[..length]);
+            Next::More
         }
-        false
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::More,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Later,
+        Err(_) => Next::End,
     }
 }
 
 impl Sink {
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
         match self {
-            // A disk that is full or broken must not stop the container.
-            Self::File(file) => file.write_all(bytes).unwrap_or(()),
+            Self::File(file) => file.take(stream, bytes),
             Self::Console { name, lines, budget } => lines.feed(bytes, |line| print(name, budget, line)),
             Self::None => {}
         }
@@ -122,47 +159,14 @@ impl Sink {
 
 fn print(name: &str, budget: &mut Budget, line: &str) {
     if budget.take(line.len() as u64 + LINE_COST, Instant::now()) {
-        budget.report(name);
+        report(name, budget);
         kmsg::write(Level::Notice, &format!("{name}: {line}"));
     }
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Budget {
-    bytes: u64,
-    since: Instant,
-    dropped: u64,
-}
-
-impl Budget {
-    /// Takes `cost` from what is left at `now`; false, and counted, when that is not enough.
-    fn take(&mut self, cost: u64, now: Instant) -> bool {
-        let millis = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
-        let earned = millis.saturating_mul(RATE) / 1000;
-        if earned > 0 {
-            self.bytes = self.bytes.saturating_add(earned).min(BURST);
-            self.since += Duration::from_millis(millis);
-        }
-        // Having dropped, it goes on only with a second's worth in hand: whole passages, not a line here and there.
-        let reserve = if self.dropped > 0 { RATE } else { 0 };
-        let left = self.bytes.checked_sub(cost).filter(|_| self.bytes >= reserve);
-        match left {
-            Some(left) => self.bytes = left,
-            None => self.dropped += 1,
-        }
-        left.is_some()
-    }
-
-    /// Says how much was dropped.
-    fn report(&mut self, name: &str) {
-        if self.dropped > 0 {
-            let dropped = std::mem::take(&mut self.dropped);
-            kmsg::write(
-                Level::Warning,
-                &format!("{name}: [{dropped} lines dropped: over {RATE} bytes a second]"),
-            );
-        }
+fn report(name: &str, budget: &mut Budget) {
+    if let Some(dropped) = budget.report() {
+        kmsg::write(Level::Warning, &format!("{name}: {dropped}"));
     }
 }
 
@@ -255,17 +259,5 @@ mod tests {
         let cut = lines(&[&long]);
         assert!(cut.iter().all(|line| line.len() < TEXT + 16), "{cut:?}");
         assert_eq!(cut.concat().replace("\\u{0}", "0").len(), 4 * TEXT);
-    }
-
-    #[test]
-    fn a_flood_is_dropped_and_counted_and_the_budget_comes_back() {
-        let start = Instant::now();
-        let mut budget = Budget { bytes: BURST, since: start, dropped: 0 };
-        assert!((0..BURST / 1024).all(|_| budget.take(1024, start)));
-        assert!(!budget.take(1024, start));
-        assert!(!budget.take(1024, start + Duration::from_millis(1)));
-        assert_eq!(budget.dropped, 2);
-        assert!(!budget.take(1024, start + Duration::from_millis(500)), "only with a second's worth in hand");
-        assert!(budget.take(1024, start + Duration::from_millis(1100)));
     }
 }

@@ -20,18 +20,22 @@
 
 #![expect(unsafe_code, reason = "what creates the container or enters it is a fork of the shim")]
 
+mod budget;
 mod cgroup;
+mod console;
 mod create;
 mod exec;
 mod files;
 mod filter;
 mod health;
 mod log;
+mod log_file;
 mod network;
 mod oom;
 mod probe;
 mod rootfs;
 mod run;
+mod service;
 mod spec;
 mod user;
 mod volumes;

@@ -1,5 +1,6 @@
 //! The health check of the running container: executes it, ends it when it takes too long, and tells PID 1 what came of it.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -10,7 +11,7 @@ use sd_notify::NotifyState;
 use sys::kmsg::{self, Level};
 use sys::process::Exit;
 
-use crate::exec::Container;
+use crate::exec::{Container, Program, Stdio};
 use crate::health::{Due, Health};
 
 /// What follows for the container.
@@ -25,7 +26,8 @@ pub(crate) enum Verdict {
 /// The check, and the one process of it that may run.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    container: Container,
+    container: Rc<Container>,
+    program: Program,
     check: HealthCheck,
     health: Health,
     name: ServiceName,
@@ -35,10 +37,11 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// Of a container that has just been started.
-    pub(crate) fn new(container: Container, check: &HealthCheck, name: &ServiceName) -> Self {
+    pub(crate) fn new(container: Rc<Container>, check: &HealthCheck, name: &ServiceName) -> Self {
         let health = Health::new(check, Duration::ZERO);
         Self {
             container,
+            program: Program { args: check.test.clone(), env: None, cwd: None },
             check: check.clone(),
             health,
             name: name.clone(),
@@ -56,7 +59,7 @@ impl Probe {
                 Due::At(next) => return (next.saturating_sub(now), verdict),
                 Due::Start => {
                     self.health.began(now);
-                    match self.container.exec(&self.check.test) {
+                    match Stdio::null().and_then(|stdio| self.container.exec(&self.program, &stdio)) {
                         Ok(pid) => self.running = Some(pid),
                         Err(error) => verdict = self.ended(false, &format!("cannot be executed: {error}")),
                     }

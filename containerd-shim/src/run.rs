@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -15,14 +16,17 @@ use sys::process::Exit;
 use sys::signals::{SIGCHLD, SIGINT, SIGKILL, SIGTERM, SignalFd};
 
 use crate::cgroup::{Cgroup, CgroupError};
-use crate::create::{self, CreateError};
-use crate::exec::Container;
+use crate::console::{self, ConsoleSocket};
+use crate::create::{self, CreateError, Stdio};
+use crate::exec::{Container, give_up_capabilities};
 use crate::files::{self, FileError};
 use crate::log::Output;
+use crate::log_file::Stream;
 use crate::network::{self, NetworkError};
 use crate::oom::Oom;
 use crate::probe::{Probe, Verdict};
 use crate::rootfs::{self, RootfsError};
+use crate::service::{Own, Service};
 use crate::volumes::{self, VolumeError};
 
 /// Why there is no container.
@@ -94,32 +98,55 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     if let Some(network) = &config.network {
         sharer = network::prepare(&directory(&config.name), network)?;
     }
-    let (mut output, file) = Output::open(config).map_err(|source| RunError::Log { source })?;
+    let (mut output, ends) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
-    let started = create::create(bundle, config, &rootfs, file);
+    let (stdin, mut input) = console::input(config).map_err(setup("open its input"))?;
+    let socket = config.terminal.then(|| ConsoleSocket::listen(&directory(&config.name))).transpose();
+    let socket = socket.map_err(setup("listen for its terminal"))?;
+    let stdio = Stdio { stdin, output: ends, console: socket.as_ref().map(ConsoleSocket::path) };
+    let started = create::create(bundle, config, &rootfs, stdio);
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
+    let terminal = socket.map(|socket| socket.receive()).transpose().map_err(setup("take its terminal"))?;
+    if let Some(terminal) = &terminal {
+        output.add(terminal.try_clone().map_err(setup("take its terminal"))?);
+        input = config
+            .stdin_open
+            .then(|| terminal.try_clone())
+            .transpose()
+            .map_err(setup("take its terminal"))?;
+    }
+    let entry = Container::new(container, &config.name, &create::config_of(bundle, &config.name));
+    let entry = Rc::new(entry.map_err(setup("keep what the container was made from"))?);
     let mut held = Held {
         pid: container,
         stop_signal,
-        probe: probe(bundle, config, container).map_err(setup("prepare the health check"))?,
+        probe: config.health.as_ref().map(|check| Probe::new(Rc::clone(&entry), check, &config.name)),
+        service: None,
         // A kernel without control of memory has no such file, and ends nothing for it.
         oom: Oom::watch(&cgroup, &config.name).ok(),
         ends: None,
         sharer,
     };
-    drop_capabilities(held.probe.is_some()).map_err(setup("drop capabilities"))?;
+    give_up_capabilities().map_err(setup("drop capabilities"))?;
     notify(&config.name, &[sd_notify::NotifyState::Ready]);
+    // A container without it is better than none.
+    let own = Own { pid: container, input, terminal };
+    let path = plan::paths::task_socket(config.name.as_str());
+    match Service::listen(path, entry, Cgroup::of(&config.name), &config.name, bundle, own) {
+        Ok(service) => held.service = Some(service),
+        Err(error) => {
+            let text = format!("holdfast: {}: cannot listen for clients: {error}", config.name);
+            kmsg::write(Level::Warning, &text);
+        }
+    }
     forget_program();
     let exit = held.hold(&signals, &mut output).map_err(setup("wait"));
     clean_up(&cgroup, &config.name);
-    output.finish();
+    output.finish(|stream, bytes| held.hear(stream, bytes));
+    if let (Some(mut service), Ok(exit)) = (held.service, &exit) {
+        service.finish(*exit);
+    }
     exit
-}
-
-fn probe(bundle: &Path, config: &ShimConfig, container: Pid) -> io::Result<Option<Probe>> {
-    let Some(check) = &config.health else { return Ok(None) };
-    let entry = Container::new(container, &config.name, &create::config_of(bundle, &config.name))?;
-    Ok(Some(Probe::new(entry, check, &config.name)))
 }
 
 /// How long a container that is ended for its health may take to stop by itself.
@@ -131,6 +158,7 @@ struct Held {
     pid: Pid,
     stop_signal: Signal,
     probe: Option<Probe>,
+    service: Option<Service>,
     oom: Option<Oom>,
     /// When it is killed, once it has been asked to end because it is unhealthy.
     ends: Option<Instant>,
@@ -151,11 +179,17 @@ impl Held {
                     // Ended for its health, it has failed, however well it took the signal.
                     return Ok(self.ends.map_or(exit, |_| Exit::Signal(SIGKILL)));
                 }
+                if let Some(service) = &mut self.service {
+                    service.reaped(pid, exit);
+                }
                 let verdict = self.probe.as_mut().map(|probe| probe.reaped(pid, exit));
                 self.judge(verdict)?;
             }
             while let Some(signal) = signals.read()? {
                 if signal.number != SIGCHLD {
+                    if let Some(service) = self.service.as_mut().filter(|service| service.is_paused()) {
+                        service.resume()?;
+                    }
                     // It has not been reaped, so the id is still the container's.
                     kill(self.pid, self.stop_signal)?;
                 }
@@ -165,15 +199,21 @@ impl Held {
                 self.sharer = None;
             }
             let timeout = self.turn()?.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
-            output.pump();
+            output.pump(|stream, bytes| self.hear(stream, bytes));
             self.say_oom();
             let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
-            wanted.extend(output.pipe().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+            wanted.extend(output.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
             wanted.extend(self.oom.as_ref().map(|oom| PollFd::from_borrowed_fd(oom.file(), PollFlags::PRI)));
             wanted.extend(self.sharer.as_ref().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
+            let clients = wanted.len();
+            wanted.extend(self.service.iter().flat_map(Service::wanted));
             match poll(&mut wanted, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
+            }
+            let asked = wanted[clients..].iter().any(|client| !client.revents().is_empty());
+            if let Some(service) = self.service.as_mut().filter(|_| asked) {
+                service.turn();
             }
         }
     }
@@ -188,6 +228,10 @@ impl Held {
             }
             return Ok(Some(left));
         }
+        if self.service.as_ref().is_some_and(Service::is_paused) {
+            // A check would wait for the container, and tell nothing of it.
+            return Ok(None);
+        }
         let Some((next, verdict)) = self.probe.as_mut().map(Probe::turn) else { return Ok(None) };
         self.judge(Some(verdict))?;
         // Whole milliseconds: with less, the loop would turn in vain.
@@ -200,6 +244,12 @@ impl Held {
             kill(self.pid, self.stop_signal)?;
         }
         Ok(())
+    }
+
+    fn hear(&mut self, stream: Stream, bytes: &[u8]) {
+        if let Some(service) = &mut self.service {
+            service.hear(stream, bytes);
+        }
     }
 
     fn say_oom(&mut self) {
@@ -217,17 +267,6 @@ fn has_ended(process: &OwnedFd) -> bool {
 
 /// The kernel takes longer times; nothing depends on them.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-/// Keeps what the event loop takes: killing processes of other users. Files it still touches are root's. With a health
-/// check the rest stays within reach, as entering the container takes most of it: the loop itself does without.
-fn drop_capabilities(has_check: bool) -> io::Result<()> {
-    let kept = [caps::Capability::CAP_KILL].into_iter().collect();
-    caps::set(None, caps::CapSet::Effective, &kept).map_err(io::Error::other)?;
-    if !has_check {
-        caps::set(None, caps::CapSet::Permitted, &kept).map_err(io::Error::other)?;
-    }
-    Ok(())
-}
 
 /// Unmaps the program's code and constants from this process: what the event loop needs comes back at its next use,
 /// what setting up needed does not, which is most of a shim's memory.

@@ -39,6 +39,15 @@ pub fn kernel_probe() -> PathBuf {
     made_for_tests("kernel-probe", None)
 }
 
+/// A client of the task service of containers, small enough to be part of a configuration: see `tests/task-probe`.
+pub fn task_probe() -> PathBuf {
+    let program = made_for_tests("task-probe", None);
+    let stripped = program.with_extension("stripped");
+    let strip = Command::new("strip").arg("-o").arg(&stripped).arg(&program).output().expect("strip starts");
+    assert!(strip.status.success(), "cannot strip it: {}", String::from_utf8_lossy(&strip.stderr));
+    stripped
+}
+
 /// A program that `make build` does not make.
 fn made_for_tests(package: &str, feature: Option<&str>) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

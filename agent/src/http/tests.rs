@@ -177,8 +177,8 @@ fn redirects_are_followed_as_often_as_allowed() {
     assert!(matches!(error, HttpError::Status { status: 302, .. }), "{error:?}");
 }
 
-/// A server with TLS for `localhost`, and the PEM file of the authority that vouches for it.
-fn serve_tls(answer: String, directory: &Path) -> (u16, PathBuf) {
+/// What a server with TLS for `localhost` takes, and the PEM file of the authority that vouches for it.
+pub(crate) fn certified(directory: &Path) -> (Arc<ServerConfig>, PathBuf) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -197,7 +197,12 @@ fn serve_tls(answer: String, directory: &Path) -> (u16, PathBuf) {
             PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         )
         .unwrap();
-    let config = Arc::new(config);
+    (Arc::new(config), roots)
+}
+
+/// A server with such a certificate, that answers everything with `answer`.
+fn serve_tls(answer: String, directory: &Path) -> (u16, PathBuf) {
+    let (config, roots) = certified(directory);
     let port = serve(move |stream| {
         let connection = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, stream);

@@ -13,7 +13,7 @@ mod storage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use config::{Logging, Service};
+use config::{LogFiles, Logging, Service};
 use images::{Image, Sealed};
 use plan::container::{Device, User};
 use plan::{ContainerNetwork, Log, ServiceName, ShimConfig, paths};
@@ -99,6 +99,8 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         files: storage::files(input.service),
         devices: devices(input.service),
         health: health::check(input.service, &input.image.config),
+        terminal: input.service.container.terminal,
+        stdin_open: input.service.container.stdin_open,
         network: input.network.cloned(),
     };
     let config = config(input)?;
@@ -151,7 +153,9 @@ fn devices(service: &Service) -> Vec<Device> {
 
 fn log(name: &ServiceName, logging: Logging) -> Log {
     match logging {
-        Logging::File => Log::File { path: Path::new(paths::LOGS).join(format!("{name}.log")) },
+        Logging::File(LogFiles { max_size, max_files }) => {
+            Log::File { path: Path::new(paths::LOGS).join(format!("{name}.log")), max_size, max_files }
+        }
         Logging::Console => Log::Console,
         Logging::None => Log::None,
     }

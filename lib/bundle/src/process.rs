@@ -32,7 +32,7 @@ pub(crate) fn process(input: &Input<'_>) -> Result<Value, BundleError> {
     // A program of another user than root gains none of them when it is executed (capabilities(7)).
     let held: &[&str] = if uid == 0 { &all } else { &[] };
     let mut process = json!({
-        "terminal": false,
+        "terminal": service.container.terminal,
         "user": { "uid": uid, "gid": gid },
         "args": args(input)?,
         "env": environment(input),

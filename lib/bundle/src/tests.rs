@@ -63,7 +63,8 @@ fn the_shim_is_told_where_everything_is() {
     assert_eq!(recorded, [(&bundle.shim.layers[1], &"sha256:v".to_owned())]);
     assert_eq!(bundle.shim.writable, Path::new(paths::CONTAINERS).join("web").join(&bundle.digest));
     assert_eq!(bundle.shim.stop_signal, 3);
-    assert_eq!(bundle.shim.log, Log::File { path: "/var/log/holdfast/web.log".into() });
+    let path = "/var/log/holdfast/web.log".into();
+    assert_eq!(bundle.shim.log, Log::File { path, max_size: 10 << 20, max_files: 3 });
     let root = spec.root().as_ref().expect("a root");
     assert_eq!(root.path(), Path::new("/run/holdfast/shim/web/rootfs"));
     let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
@@ -343,6 +344,7 @@ fn the_digest_changes_exactly_with_what_runs() {
         NONE,
         "    network_mode: host\n    command: x\n",
         "    network_mode: host\n    logging: {driver: none}\n",
+        "    network_mode: host\n    logging: {options: {max-file: 4}}\n",
     ] {
         assert!(!same(HOST, other), "{other}");
     }

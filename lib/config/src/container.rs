@@ -39,6 +39,10 @@ pub struct Container {
     pub hostname: Option<String>,
     /// The domain of that name.
     pub domainname: Option<String>,
+    /// Its program has a terminal.
+    pub terminal: bool,
+    /// Its input stays open for clients.
+    pub stdin_open: bool,
     /// Labels and annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -56,6 +60,8 @@ impl Default for Container {
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             no_new_privileges: true,
+            terminal: false,
+            stdin_open: false,
             unconfined: false,
             devices: Vec::new(),
             sysctls: BTreeMap::new(),

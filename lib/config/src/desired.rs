@@ -77,13 +77,28 @@ pub enum PullPolicy {
 }
 
 /// Compose's `logging.driver`, as far as we have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logging {
-    /// A file on the state partition.
-    #[default]
-    File,
+    /// Files on the state partition.
+    File(LogFiles),
     /// The node's console.
     Console,
     /// Nowhere.
     None,
+}
+
+/// The files of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogFiles {
+    /// Size of one, in bytes.
+    pub max_size: u64,
+    /// How many there are.
+    pub max_files: u32,
+}
+
+impl Default for LogFiles {
+    /// 10 MiB each, three of them: hours of a talkative service, and little of a small disk.
+    fn default() -> Self {
+        Self { max_size: 10 << 20, max_files: 3 }
+    }
 }

@@ -33,10 +33,11 @@ pub use container::Container;
 pub use container_network::{
     Accepted, Bridge, DEFAULT_NETWORK, ExtraHost, Firewall, Membership, Network, Protocol, Published, Reach,
 };
-pub use desired::{Desired, Logging, PullPolicy, Service};
+pub use desired::{Desired, LogFiles, Logging, PullPolicy, Service};
 pub use machine::{
     CaCerts, Commands, Credentials, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname,
-    Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Registry, ResolvConf, Swap,
+    Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Receiver, Registry, ResolvConf,
+    Swap,
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};

@@ -13,11 +13,12 @@ use userdata::{At, Mark, Severity, alternatives};
 
 use crate::compose::{self, CommandLine};
 use crate::container_network::Bridge;
-use crate::desired::{Desired, Logging, Service};
+use crate::desired::{Desired, Service};
 use crate::{Config, Judge, machine};
 
 mod container;
 mod files;
+mod logging;
 mod profiles;
 
 /// Top-level keys that are applied. `holdfast` has its own list.
@@ -63,7 +64,7 @@ pub(crate) const MACHINE: &[&str] = &[
 ];
 /// Keys of the section `holdfast`.
 pub(crate) const HOLDFAST: &[&str] =
-    &["gate", "env", "network", "compat", "sysctl", "modules", "firewall", "registry"];
+    &["gate", "env", "network", "compat", "sysctl", "modules", "firewall", "registry", "logs"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",
@@ -119,6 +120,8 @@ pub(crate) const SERVICE: &[&str] = &[
     "hostname",
     "domainname",
     "profiles",
+    "tty",
+    "stdin_open",
 ];
 
 /// Docker's default for `stop_grace_period`.
@@ -223,31 +226,14 @@ impl Release {
         if let Some(pid) = service.pid.as_ref().filter(|pid| pid.value != "host") {
             refuse("pid", &not_supported(&pid.value, &["host"]), "");
         }
-        let logging = match service.logging.as_ref().map(|driver| driver.value.as_str()) {
-            None | Some("file") => Logging::File,
-            Some("console") => Logging::Console,
-            Some("none") => Logging::None,
-            Some(other) => {
-                let message = not_supported(other, &["file", "console", "none"]);
-                if let Some(driver) = at.get("logging").and_then(|logging| logging.get("driver")) {
-                    self.refuse(&driver, driver.node.mark, &message, "");
-                }
-                whole = false;
-                Logging::File
-            }
-        };
-        if let Some((logging, options)) = at.get("logging").and_then(|l| Some((l.clone(), l.get("options")?)))
-        {
-            let message = "'options' is not supported by this version";
-            self.refuse(&options, options.key_mark(&logging), message, "the drivers have no options");
-            whole = false;
-        }
+        let logging = self.logging(at, &service.logging);
         whole &= self.dependencies(at, service, config);
         let container = self.container(at, service, config);
         let network = networks::network(self, at, service, bridges);
         let reach = network.as_ref().map(|network| networks::reach(self, at, service, network));
         let words = |line: &Option<CommandLine>| line.as_ref().map(|line| line.0.clone());
-        let (image, network, reach, container) = (service.image.clone()?, network?, reach??, container?);
+        let (image, logging) = (service.image.clone()?, logging?);
+        let (network, reach, container) = (network?, reach??, container?);
         whole.then(|| Service {
             image,
             pull_policy: service.pull_policy,

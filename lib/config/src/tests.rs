@@ -46,7 +46,10 @@ fn a_web_service_gets_its_defaults() {
     assert_eq!(web.image.value, "nginx");
     assert_eq!((web.image.mark.line, web.image.mark.column), (5, 12));
     assert_eq!((&web.network, web.restart), (&Network::Host, Restart::No));
-    assert_eq!((web.stop_grace_period, web.logging), (Duration::from_secs(10), Logging::File));
+    assert_eq!(
+        (web.stop_grace_period, web.logging),
+        (Duration::from_secs(10), Logging::File(LogFiles::default()))
+    );
     assert_eq!((&web.command, &web.entrypoint, &web.user), (&None, &None, &None));
 }
 
@@ -181,8 +184,24 @@ fn each_mistake_is_said_at_its_place() {
         ("    depends_on: [a]\n", "error 6:17 services.a.depends_on: services wait for each other: a -> a"),
         ("    depends_on: {b: {}}\n", "error 6:21 services.a.depends_on.b: has no 'condition'"),
         (
-            "    logging: {driver: json-file}\n",
-            "error 6:23 services.a.logging.driver: 'json-file' is not supported: it must be 'file', 'console' or 'none'",
+            "    logging: {driver: journald}\n",
+            "error 6:23 services.a.logging.driver: 'journald' is not supported: it must be 'file', 'json-file', 'local', ",
+        ),
+        (
+            "    logging: {driver: none, options: {max-file: 2}}\n",
+            "error 6:29 services.a.logging.options: only files have a size and a number",
+        ),
+        (
+            "    logging: {options: {max-size: 1x}}\n",
+            "error 6:35 services.a.logging.options.max-size: not a size",
+        ),
+        (
+            "    logging: {options: {max-file: 0}}\n",
+            "error 6:35 services.a.logging.options.max-file: must be a whole",
+        ),
+        (
+            "    logging: {options: {max-files: 2}}\n",
+            "error 6:25 services.a.logging.options.max-files: 'max-files' is not a key",
         ),
     ] {
         let found = problems(&service(lines));

@@ -199,6 +199,12 @@ pub struct ShimConfig {
     /// How it is seen that the container works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<container::HealthCheck>,
+    /// Its program has a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminal: bool,
+    /// Its input stays open, for clients of its task service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_open: bool,
     /// Its network, unless that is the node's or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<ContainerNetwork>,
@@ -208,10 +214,14 @@ pub struct ShimConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "driver")]
 pub enum Log {
-    /// Lines appended to a file.
+    /// Lines appended to a file, in the CRI's form.
     File {
-        /// The file, absolute.
+        /// The file, absolute; older ones are beside it, `.1` and so on behind their name.
         path: PathBuf,
+        /// Its most bytes.
+        max_size: u64,
+        /// How many there are, at least 1.
+        max_files: u32,
     },
     /// Lines on the node's console, each behind the service's name.
     Console,

@@ -40,7 +40,9 @@ pub const IMAGES: &str = "/var/lib/holdfast/images";
 pub const NETWORK: &str = "/var/lib/holdfast/network";
 /// Certificate authorities that containers are given: `<SHA-256>.crt`.
 pub const CERTIFICATES: &str = "/var/lib/holdfast/certificates";
-/// Logs of services: `<service>.log`.
+/// How far each receiver of logs has come.
+pub const LOG_PLACES: &str = "/var/lib/holdfast/logs";
+/// Logs of services: `<service>.log`, and older files with `.1` and so on behind that.
 pub const LOGS: &str = "/var/log/holdfast";
 
 /// What is true until the next boot.
@@ -66,4 +68,9 @@ pub const SERVICES_SLICE: &str = "services.slice";
 /// Where the shim of `service` writes a secret or config of this name: memory that only it and its container see.
 pub fn given_file(service: &str, name: &str) -> std::path::PathBuf {
     std::path::Path::new(RUN).join("shim").join(service).join("files").join(name)
+}
+
+/// Where the shim of `service` serves its container's task.
+pub fn task_socket(service: &str) -> std::path::PathBuf {
+    std::path::Path::new(RUN).join("tasks").join(format!("{service}.sock"))
 }

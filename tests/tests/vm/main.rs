@@ -11,6 +11,7 @@ mod generations;
 mod images;
 mod kernel;
 mod kill;
+mod logs;
 mod many;
 mod metadata;
 mod network;
@@ -19,6 +20,7 @@ mod services;
 mod stack;
 mod state;
 mod storage;
+mod task;
 mod upgrade;
 
 /// A web server and a service that only says hello, both of busybox.

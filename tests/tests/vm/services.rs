@@ -165,7 +165,7 @@ write_files:
 }
 
 /// What a process may do and where it is, as text.
-const ISOLATION: &str = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status; cat /proc/self/cgroup \
+pub(crate) const ISOLATION: &str = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status; cat /proc/self/cgroup \
                          /proc/self/oom_score_adj; for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$$n; done; \
                          ulimit -n; env | grep -E '^(HOME|PATH|A)='";
 

@@ -78,6 +78,16 @@ pub(super) fn read_only(at: &At<'_>, service: &mut Service) {
     service.container.read_only = at.truth().unwrap_or_default();
 }
 
+pub(super) fn terminal(at: &At<'_>, service: &mut Service) {
+    truth(at, service);
+    service.container.terminal = at.truth().unwrap_or_default();
+}
+
+pub(super) fn stdin_open(at: &At<'_>, service: &mut Service) {
+    truth(at, service);
+    service.container.stdin_open = at.truth().unwrap_or_default();
+}
+
 pub(super) fn capabilities(at: &At<'_>, service: &mut Service) -> Vec<String> {
     texts(at, service);
     let name = |item: At<'_>| {

@@ -6,6 +6,7 @@ mod container;
 mod env_file;
 mod forms;
 mod limits;
+mod logging;
 mod ports;
 mod process;
 mod project;
@@ -23,6 +24,7 @@ use userdata::{KeySpec as Key, Use};
 use crate::machine::{Machine, take};
 
 pub(crate) use container::tmpfs_options;
+pub(crate) use logging::Logging;
 pub use ports::Port;
 pub(crate) use project::{read, texts};
 pub use relations::Reference;

@@ -13,6 +13,7 @@ use super::container as parts;
 use super::env_file::env_file;
 use super::forms::{raw, text, texts, truth};
 use super::limits;
+use super::logging::{Logging, logging};
 use super::ports::{Port, expose, ports};
 use super::process::{command_line, image, restart, user};
 use super::relations::{Reference, depends_on, extra_hosts, network_mode, networks, references};
@@ -53,8 +54,8 @@ pub struct Service {
     pub depends_on: BTreeMap<ServiceName, Dependency>,
     /// Time to stop before it is killed.
     pub stop_grace_period: Option<Duration>,
-    /// `logging.driver`
-    pub logging: Option<Located<String>>,
+    /// `logging`
+    pub logging: Logging,
     /// Ports.
     pub ports: Vec<Port>,
     /// What is mounted.
@@ -218,20 +219,9 @@ pub(crate) const READ: [Key<Service>; 57] = [
     ),
     take(
         "logging",
-        |at, service| {
-            let table = [
-                take(
-                    "driver",
-                    |at, service: &mut Service| service.logging = at.located_text(),
-                    "`file`, `console` or `none`.",
-                ),
-                Key { name: "options", use_: Use::Quiet, doc: "" },
-            ];
-            at.section("'logging'", &table, service);
-            raw(at, service);
-        },
-        "`driver`: `file` (default: `/var/log/holdfast/NAME.log`), `console` (the node's console, each line behind \
-         `NAME:`) or `none`.",
+        logging,
+        "`driver`: `file` (default; also `json-file` and `local`: files below `/var/log/holdfast`), `console` (the node's \
+         console, each line behind `NAME:`) or `none`. `options`: see `services.md`.",
     ),
     take(
         "ports",
@@ -325,8 +315,8 @@ pub(crate) const READ: [Key<Service>; 57] = [
     ),
     take("secrets", references, "Secrets of the section `secrets`: files below `/run/secrets`."),
     take("configs", references, "Files of the section `configs`, in the container's root or at `target`."),
-    take("tty", truth, "With a terminal."),
-    take("stdin_open", truth, "With its input open."),
+    take("tty", parts::terminal, "`true`: its program has a terminal; what it prints there is its output."),
+    take("stdin_open", parts::stdin_open, "`true`: its input stays open, for clients of its task service."),
     take("read_only", parts::read_only, "The container's root cannot be written."),
     take("init", truth, "An init process reaps in the container."),
     take("attach", truth, "Has no effect on a node."),

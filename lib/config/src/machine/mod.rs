@@ -3,6 +3,7 @@
 pub(crate) mod files;
 mod firewall;
 mod host;
+mod logs;
 mod once;
 mod registry;
 mod storage;
@@ -20,6 +21,7 @@ use crate::container_network::Firewall;
 pub use files::File;
 pub(crate) use host::full_name;
 pub use host::{EtcHosts, Hostname, ResolvConf};
+pub use logs::Receiver;
 pub use once::{Delay, PhoneHome, Post, PowerMode, PowerState};
 pub use registry::{Credentials, Registry};
 pub use storage::{DiskSetup, FsSetup, Layout, Mount, Swap};
@@ -107,6 +109,8 @@ pub struct Holdfast {
     pub firewall: Option<Firewall>,
     /// Where images come from.
     pub registry: Registry,
+    /// Who gets the logs of services.
+    pub logs: Vec<Receiver>,
 }
 
 /// A key that is read.
@@ -293,7 +297,7 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
 ];
 
 /// The section `holdfast`.
-pub(crate) const HOLDFAST: [Key<Holdfast>; 8] = [
+pub(crate) const HOLDFAST: [Key<Holdfast>; 9] = [
     take(
         "gate",
         |at, holdfast| at.section("'holdfast.gate'", &GATE, &mut holdfast.gate),
@@ -339,6 +343,11 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 8] = [
         "registry",
         |at, holdfast| holdfast.registry = registry::registry(at),
         "Where images are pulled from, and as whom: see below and `images.md`.",
+    ),
+    take(
+        "logs",
+        |at, holdfast| holdfast.logs = logs::logs(at),
+        "`forward`: who gets the logs of services: see below and `services.md`.",
     ),
 ];
 
