@@ -31,6 +31,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
+use crate::ids::{self, Ids};
 use crate::network;
 use crate::run::directory;
 use crate::spec;
@@ -54,6 +55,7 @@ pub(crate) fn create(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
+    ids: Option<&Ids>,
     output: File,
 ) -> Result<Pid, CreateError> {
     let (mut report, writer) = pipe_with(PipeFlags::CLOEXEC)
@@ -63,7 +65,7 @@ pub(crate) fn create(
     match unsafe { fork() }.map_err(|error| CreateError::Fork(error.into()))? {
         ForkResult::Child => {
             drop(report);
-            if let Err(reason) = create_here(bundle, config, rootfs, output, &writer) {
+            if let Err(reason) = create_here(bundle, config, rootfs, ids, output, &writer) {
                 writer.refused(crate::CANNOT_RUN, &reason);
             }
             std::process::exit(0);
@@ -82,6 +84,7 @@ fn create_here(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
+    ids: Option<&Ids>,
     output: File,
     report: &Report,
 ) -> Result<(), String> {
@@ -98,7 +101,10 @@ fn create_here(
         Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
     check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
     let completed = completed(&config.name);
-    let changed = spec::complete(&mut spec, config, rootfs).map_err(|error| chain(&error))?;
+    let joined = ids.is_some()
+        && network::enter_shared(&mut spec)
+            .map_err(|error| said("join the other container's network")(&error))?;
+    let changed = joined | spec::complete(&mut spec, config, rootfs, ids).map_err(|error| chain(&error))?;
     let bundle = if changed {
         fs::create_dir(&completed)
             .and_then(|()| spec.save(completed.join("config.json")).map_err(io::Error::other))
@@ -110,9 +116,13 @@ fn create_here(
     if let Some(process) = spec.process() {
         // Programs open /dev/stdout as the user they run as.
         let user = process.user();
-        if config.log != plan::Log::None && user.uid() != 0 {
-            fchown(&output, Some(user.uid()), Some(user.gid()))
-                .map_err(|error| said("give away the log's pipe")(&error))?;
+        let on_node = |id| config.ids.map_or(Some(id), |ids| ids.on_node(id));
+        let owner = (on_node(user.uid()), on_node(user.gid()));
+        if config.log != plan::Log::None && owner.0 != Some(0) {
+            fchown(&output, owner.0, owner.1).map_err(|error| said("give away the log's pipe")(&error))?;
+        }
+        if ids.is_some() {
+            ids::raise_limits(process).map_err(|error| said("raise limits")(&error))?;
         }
     }
     let null = File::open("/dev/null").map_err(|error| said("open /dev/null")(&error))?;
@@ -366,6 +376,8 @@ mod tests {
             user: plan::container::User::default(),
             directories: Vec::new(),
             files: Vec::new(),
+            ids: None,
+            binds: Vec::new(),
             devices: Vec::new(),
             health: None,
             network: None,

@@ -29,6 +29,7 @@ mod create;
 mod exec;
 mod files;
 mod health;
+mod ids;
 mod log;
 mod network;
 mod oom;

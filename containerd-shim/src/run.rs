@@ -18,6 +18,7 @@ use crate::cgroup::{Cgroup, CgroupError};
 use crate::create::{self, CreateError};
 use crate::exec::Container;
 use crate::files::{self, FileError};
+use crate::ids::{IdError, Ids};
 use crate::log::Output;
 use crate::network::{self, NetworkError};
 use crate::oom::Oom;
@@ -38,6 +39,8 @@ pub(crate) enum RunError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Ids(#[from] IdError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
     #[error(transparent)]
@@ -87,16 +90,21 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
 
     let cgroup = Cgroup::of(&config.name);
     cgroup.remove()?;
-    let rootfs = rootfs::mount(&directory(&config.name), config)?;
-    volumes::make(&config.directories, &rootfs, config.name.as_str())?;
+    let ids = config.ids.map(Ids::new).transpose()?;
+    let rootfs = rootfs::mount(&directory(&config.name), config, ids.as_ref())?;
+    volumes::make(&config.directories, &rootfs, config.name.as_str(), config.ids)?;
     files::write(config.name.as_str(), &config.files)?;
     let mut sharer = None;
     if let Some(network) = &config.network {
         sharer = network::prepare(&directory(&config.name), network)?;
     }
+    if let Some(ids) = &ids {
+        ids.prepare(&directory(&config.name), &config.name, &config.binds)?;
+    }
     let (mut output, file) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
-    let started = create::create(bundle, config, &rootfs, file);
+    let started = create::create(bundle, config, &rootfs, ids.as_ref(), file);
+    drop(ids);
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
     let mut held = Held {
         pid: container,

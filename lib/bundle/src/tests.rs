@@ -42,6 +42,7 @@ fn make_with(lines: &str, image: &Image, hostname: &str) -> Result<Bundle, Bundl
         hostname,
         certificates: None,
         network: None,
+        ids: plan::container::IdRange { first: 1 << 16 },
     })
 }
 
@@ -127,6 +128,29 @@ fn namespaces_follow_the_service() {
         assert_eq!(has(LinuxNamespaceType::Network), network, "{lines}");
         assert!(has(LinuxNamespaceType::Mount) && has(LinuxNamespaceType::Cgroup), "{lines}");
     }
+}
+
+#[test]
+fn ids_are_its_own_unless_it_has_something_of_the_node_s() {
+    for (lines, own) in [
+        (NONE, true),
+        ("    networks: []\n", true),
+        (HOST, false),
+        ("    network_mode: none\n    userns_mode: host\n", false),
+        ("    network_mode: none\n    pid: host\n", false),
+        ("    network_mode: none\n    privileged: true\n", false),
+        ("    network_mode: host\n    userns_mode: private\n", true),
+    ] {
+        let (bundle, spec) = make(lines);
+        let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().clone()).expect("namespaces");
+        let has = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
+        assert_eq!((has, bundle.shim.ids.is_some()), (own, own), "{lines}");
+    }
+    let (bundle, _) = make("    network_mode: host\n    userns_mode: private\n    volumes: ['/srv:/srv']\n");
+    let binds: Vec<_> = bundle.shim.binds.iter().map(|bind| (bind.source.to_str(), bind.whole)).collect();
+    assert_eq!(binds, [(Some("/sys"), false), (Some("/srv"), true)]);
+    assert_eq!(mount_at(&bundle, "/sys")["source"], "/run/holdfast/shim/web/binds/0");
+    assert_eq!(mount_at(&bundle, "/srv")["source"], "/run/holdfast/shim/web/binds/1");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub struct Container {
     pub health: Health,
     /// What it may use.
     pub limits: Limits,
+    /// Whose ids its users have, when that is said.
+    pub user_namespace: Option<UserNamespace>,
     /// Capabilities on top of the default ones, in the kernel's spelling (`CAP_NET_ADMIN`); `ALL` is all of them.
     pub cap_add: Vec<String>,
     /// Capabilities that it does not get, in the same form.
@@ -53,6 +55,7 @@ impl Default for Container {
             files: Vec::new(),
             health: Health::default(),
             limits: Limits::default(),
+            user_namespace: None,
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             no_new_privileges: true,
@@ -65,6 +68,15 @@ impl Default for Container {
             annotations: BTreeMap::new(),
         }
     }
+}
+
+/// Compose's `userns_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserNamespace {
+    /// The node's.
+    Host,
+    /// Its own.
+    Private,
 }
 
 /// Something mounted into a container.

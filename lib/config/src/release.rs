@@ -84,6 +84,7 @@ pub(crate) const SERVICE: &[&str] = &[
     "extra_hosts",
     "privileged",
     "pid",
+    "userns_mode",
     "depends_on",
     "stop_grace_period",
     "logging",

@@ -193,6 +193,12 @@ pub struct ShimConfig {
     /// Secrets and configs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<container::GivenFile>,
+    /// The ids of the node that are its own; absent: it has the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<container::IdRange>,
+    /// What it mounts of the node, when it has ids of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binds: Vec<container::Bind>,
     /// Devices of the node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<container::Device>,

@@ -19,6 +19,7 @@ mod services;
 mod state;
 mod storage;
 mod upgrade;
+mod user_namespace;
 
 /// A web server and a service that only says hello, both of busybox.
 const WEB: &str = r#"#cloud-config

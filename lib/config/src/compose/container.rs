@@ -7,7 +7,7 @@ use super::forms::{pairs_of_texts, raw, text, texts, truth};
 use super::service::Service;
 use super::values::{pairs, parse_size};
 use super::volumes::container_path;
-use crate::container::{Device, Mount, MountSource};
+use crate::container::{Device, Mount, MountSource, UserNamespace};
 use crate::signal::signal_number;
 
 /// Capabilities as compose names them, without `CAP_` (capabilities(7), up to Linux 5.9, the last one that added any).
@@ -93,6 +93,19 @@ pub(super) fn capabilities(at: &At<'_>, service: &mut Service) -> Vec<String> {
         Some(format!("CAP_{short}"))
     };
     at.list_or_one().into_iter().filter_map(name).collect()
+}
+
+pub(super) fn userns_mode(at: &At<'_>, service: &mut Service) {
+    text(at, service);
+    service.container.user_namespace = match at.text() {
+        Some("host") => Some(UserNamespace::Host),
+        Some("private") => Some(UserNamespace::Private),
+        Some("") | None => None,
+        Some(other) => {
+            at.error_with_hint(format!("'{other}' is not supported"), "host or private");
+            None
+        }
+    };
 }
 
 /// What other systems have and a node has not is accepted when it asks for nothing.

@@ -125,7 +125,7 @@ impl Service {
 }
 
 /// What is read.
-pub(crate) const READ: [Key<Service>; 57] = [
+pub(crate) const READ: [Key<Service>; 58] = [
     take(
         "image",
         image,
@@ -193,6 +193,12 @@ pub(crate) const READ: [Key<Service>; 57] = [
             service.put(at, json!(service.privileged));
         },
         "`true`: all capabilities, all devices, no seccomp filter, nothing masked. Default `false`.",
+    ),
+    take(
+        "userns_mode",
+        parts::userns_mode,
+        "`host`: its users are those of the node. `private`: they are its own. Default: its own, unless it is privileged or \
+         shares the node's network or processes.",
     ),
     take(
         "pid",
@@ -403,7 +409,7 @@ pub(crate) const REFUSED: [(&str, &str); 12] = [
     (
         "blkio_config cgroup cgroup_parent cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime \
          driver_opts gpus ipc mac_address mem_swappiness oom_kill_disable platform pull_refresh_after scale \
-         storage_opt userns_mode uts",
+         storage_opt uts",
         "",
     ),
 ];

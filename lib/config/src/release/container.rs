@@ -8,7 +8,7 @@ use userdata::At;
 use super::Release;
 use crate::Config;
 use crate::compose::{self, Volume, VolumeKind};
-use crate::container::{Container, Mount, MountSource};
+use crate::container::{Container, Mount, MountSource, UserNamespace};
 
 impl Release {
     /// Whether the section `volumes` asks for nothing but directories of the node's own.
@@ -66,6 +66,14 @@ impl Release {
                 "only 1 is supported: a service is one container",
                 "write it as several services",
             );
+            whole = false;
+        }
+        if container.user_namespace == Some(UserNamespace::Private)
+            && (service.privileged || service.pid.is_some())
+        {
+            let at = at.get("userns_mode").unwrap_or_else(|| at.clone());
+            let message = "who is privileged, or shares the node's processes, has the node's users";
+            self.refuse(&at, at.node.mark, message, "");
             whole = false;
         }
         let host = service.network_mode.as_ref().is_some_and(|mode| mode.value == "host");
