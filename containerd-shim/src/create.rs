@@ -370,6 +370,7 @@ mod tests {
             layers: Vec::new(),
             sealed: Default::default(),
             writable: "/var".into(),
+            layer_size: None,
             stop_signal: 15,
             log: plan::Log::None,
             certificates: None,

@@ -34,6 +34,7 @@ mod log;
 mod network;
 mod oom;
 mod probe;
+mod quota;
 mod rootfs;
 mod run;
 mod spec;

@@ -21,10 +21,13 @@ use rustix::mount::{
 use sys::verity_digest;
 
 use crate::ids::{Ids, attach};
+use crate::quota::{self, QuotaError};
 
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RootfsError {
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     #[error("cannot get a mount namespace")]
     Namespace(#[source] io::Error),
     #[error("cannot make the directory {path}")]
@@ -104,6 +107,9 @@ pub(crate) fn mount(
     if lower.is_empty() {
         // Overlayfs wants at least one.
         lower.push(make_directory(directory.join("layers/none"))?);
+    }
+    if config.layer_size.is_some() {
+        quota::limit(&make_directory(config.writable.clone())?, config.layer_size)?;
     }
     make_directory(config.writable.join("upper"))?;
     make_directory(config.writable.join("work"))?;

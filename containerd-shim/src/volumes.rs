@@ -17,12 +17,16 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::quota::{self, QuotaError};
+
 /// How deep a tree of directories is followed: each level holds two descriptors.
 const MAX_DEPTH: usize = 200;
 
 /// Why a directory is not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VolumeError {
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     #[error("cannot make the directory {path}")]
     Make { path: PathBuf, source: io::Error },
     #[error("cannot copy the image's {from} into the new volume {path}")]
@@ -37,7 +41,7 @@ pub(crate) fn make(
     owner: &str,
     ids: Option<IdRange>,
 ) -> Result<(), VolumeError> {
-    for Directory { path, copy_of } in directories {
+    for Directory { path, copy_of, size } in directories {
         let make = || match fs::create_dir_all(path) {
             Ok(()) => Ok(()),
             Err(source) => Err(VolumeError::Make { path: path.clone(), source }),
@@ -52,6 +56,7 @@ pub(crate) fn make(
         make()?;
         let filled = fill(path, rootfs, from, owner, ids);
         filled.map_err(|source| VolumeError::Copy { from: from.clone(), path: path.clone(), source })?;
+        quota::limit(path, *size)?;
     }
     Ok(())
 }
@@ -165,7 +170,7 @@ mod tests {
     }
 
     fn filled(world: &World, from: &str) -> Result<(), VolumeError> {
-        let directory = Directory { path: world.volume.clone(), copy_of: Some(from.into()) };
+        let directory = Directory { path: world.volume.clone(), copy_of: Some(from.into()), size: None };
         make(&[directory], &world.rootfs, "web", None)
     }
 
@@ -222,7 +227,8 @@ mod tests {
         let file = world.rootfs.join("file");
         fs::write(&file, "kept").unwrap();
         let new = world.rootfs.join("new/one");
-        let directories = [&file, &new].map(|path| Directory { path: path.clone(), copy_of: None });
+        let directories =
+            [&file, &new].map(|path| Directory { path: path.clone(), copy_of: None, size: None });
         make(&directories, &world.rootfs, "web", None).unwrap();
         assert!(new.is_dir() && file.is_file());
     }

@@ -96,6 +96,7 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         sealed: sealed.collect(),
         layers,
         writable: PathBuf::new(),
+        layer_size: input.service.container.layer_size,
         stop_signal: stop_signal(input)?,
         log: log(input.name, input.service.logging),
         certificates: input.certificates.map(Path::to_owned),
@@ -120,12 +121,14 @@ fn config(input: &Input<'_>, binds: &mut Vec<Bind>) -> Result<Value, BundleError
     let container = &input.service.container;
     let mut config = json!({
         "ociVersion": "1.0.2",
-        "hostname": process::hostname(input),
         "root": { "path": rootfs, "readonly": container.read_only },
         "process": process::process(input)?,
         "mounts": linux::mounts(input.name, input.service, binds),
         "linux": linux::linux(input.name, input.service, input.seccomp),
     });
+    if !container.node_name {
+        config["hostname"] = json!(process::hostname(input));
+    }
     if let Some(domain) = &container.domainname {
         config["domainname"] = json!(domain);
     }

@@ -114,7 +114,13 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> V
 }
 
 fn namespaces(name: &ServiceName, service: &Service) -> Value {
-    let mut kinds = vec!["cgroup", "ipc", "mount", "uts"];
+    let mut kinds = vec!["ipc", "mount"];
+    if !service.container.node_cgroups {
+        kinds.push("cgroup");
+    }
+    if !service.container.node_name {
+        kinds.push("uts");
+    }
     if !service.host_pid {
         kinds.push("pid");
     }
@@ -148,6 +154,15 @@ fn devices(service: &Service) -> Value {
             rule["minor"] = minor.into();
         }
         rules.push(rule);
+    }
+    for rule in &service.container.device_rules {
+        let mut value = json!({ "allow": true, "type": rule.kind, "access": rule.access });
+        for (key, number) in [("major", rule.major), ("minor", rule.minor)] {
+            if let Some(number) = number {
+                value[key] = number.into();
+            }
+        }
+        rules.push(value);
     }
     rules.into()
 }

@@ -59,11 +59,13 @@ pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service
 /// The directories of the node that are made for `service`.
 pub(crate) fn directories(service: &Service) -> Vec<Directory> {
     let directory = |mount: &config::container::Mount| match &mount.source {
-        MountSource::Volume { name, copy } => {
+        MountSource::Volume { name, copy, size } => {
             let copy_of = copy.then(|| PathBuf::from(&mount.target));
-            Some(Directory { path: volume(name), copy_of })
+            Some(Directory { path: volume(name), copy_of, size: *size })
         }
-        MountSource::Bind { path, create: true } => Some(Directory { path: path.into(), copy_of: None }),
+        MountSource::Bind { path, create: true } => {
+            Some(Directory { path: path.into(), copy_of: None, size: None })
+        }
         MountSource::Bind { create: false, .. } | MountSource::Tmpfs { .. } => None,
     };
     service.container.mounts.iter().filter_map(directory).collect()

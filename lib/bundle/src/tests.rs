@@ -300,6 +300,37 @@ fn limits_become_the_runtime_s() {
 }
 
 #[test]
+fn the_disk_is_limited_where_that_is_asked_for() {
+    let lines = "    network_mode: none
+    storage_opt: {size: 1g}
+    volumes: ['small:/small', 'all:/all']
+volumes: {small: {x-holdfast-size: 10m}, all: {}}
+";
+    let (bundle, _) = make(lines);
+    assert_eq!(bundle.shim.layer_size, Some(1 << 30));
+    let mut sizes: Vec<_> = bundle.shim.directories.iter().map(|directory| directory.size).collect();
+    sizes.sort();
+    assert_eq!(sizes, [None, Some(10 << 20)]);
+}
+
+#[test]
+fn the_node_s_name_control_groups_and_devices_are_for_those_who_ask() {
+    let (bundle, spec) = make(
+        "    network_mode: none\n    uts: host\n    cgroup: host\n    device_cgroup_rules: ['b 254:* r']\n",
+    );
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().clone()).expect("namespaces");
+    for kind in [LinuxNamespaceType::Uts, LinuxNamespaceType::Cgroup] {
+        assert!(namespaces.iter().all(|namespace| namespace.typ() != kind), "{kind:?}");
+    }
+    assert_eq!(spec.hostname(), &None);
+    let env = bundle.config["process"]["env"].to_string();
+    assert!(env.contains("HOSTNAME=node-1"), "{env}");
+    let rules = bundle.config["linux"]["resources"]["devices"].as_array().expect("rules");
+    let rule = json!({ "allow": true, "type": "b", "major": 254, "access": "r" });
+    assert_eq!(rules.last(), Some(&rule));
+}
+
+#[test]
 fn capabilities_are_added_and_dropped() {
     for (lines, count, has, lacks) in [
         ("    cap_add: [net_admin, CAP_SYS_TIME]\n", 14, "CAP_SYS_TIME", "CAP_SYS_ADMIN"),

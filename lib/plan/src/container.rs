@@ -61,6 +61,9 @@ pub struct Directory {
     /// While it is empty, what the image has at this path of the container is copied into it, with owners and modes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<PathBuf>,
+    /// The space that a volume may take, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// A file that the shim writes in memory for `config.json` to mount: a secret or a config.

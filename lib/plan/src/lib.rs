@@ -176,6 +176,9 @@ pub struct ShimConfig {
     pub sealed: BTreeMap<PathBuf, String>,
     /// Directory of the writable layer (`upper` and `work` are made below it).
     pub writable: PathBuf,
+    /// The space that the writable layer may take, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_size: Option<u64>,
     /// Signal that asks the container to stop, by number.
     pub stop_signal: i32,
     /// Where its output goes.

@@ -14,6 +14,7 @@ mod kill;
 mod many;
 mod metadata;
 mod network;
+mod quota;
 mod seed;
 mod services;
 mod state;
