@@ -8,6 +8,7 @@ use std::path::Path;
 use bundle::{Bundle, Input};
 use config::container::{GivenContent, GivenFile, Mount, MountSource};
 use config::{Desired, Network, Problem, Service};
+use plan::container::IdRange;
 use plan::{Condition, ContainerNetwork, Needs, Plan, ServiceName};
 use serde_json::Value;
 
@@ -64,12 +65,13 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
     });
     // Who shares another service's network is made after that one.
     let all = || wanted.desired.services.iter().chain(added);
+    let ids = bundle::ranges(all().map(|(name, _)| name));
     let shares = |service: &Service| matches!(service.network, Network::Of(_));
     for (name, service) in all().filter(|(_, s)| !shares(s)).chain(all().filter(|(_, s)| shares(s))) {
         let digest =
             |other: &ServiceName| services.get(other).map(|(bundle, _): &(Bundle, _)| bundle.digest.clone());
         let network = networks.of(name, service, digest);
-        match make(wanted, name, service, network.as_ref(), &mut images) {
+        match make(wanted, name, service, network.as_ref(), ids[name], &mut images) {
             Ok(bundle) => drop(services.insert(name.clone(), (bundle, service.clone()))),
             Err(problem) => problems.push(problem),
         }
@@ -154,6 +156,7 @@ fn make(
     name: &ServiceName,
     service: &Service,
     network: Option<&ContainerNetwork>,
+    ids: IdRange,
     images: &mut BTreeMap<String, String>,
 ) -> Result<Bundle, Problem> {
     let added = wanted.commands.is_some_and(|(added, _)| added == name);
@@ -168,7 +171,7 @@ fn make(
         images.insert(wish.reference.to_string(), image.digest.clone());
     }
     let Wanted { seccomp, hostname, certificates, .. } = *wanted;
-    let input = Input { name, service, image, store, sealed, seccomp, hostname, certificates, network };
+    let input = Input { name, service, image, store, sealed, seccomp, hostname, certificates, network, ids };
     bundle::bundle(&input).map_err(|error| {
         let mark = Some(service.image.mark);
         Problem::error(wanted.source, mark, &format!("services.{name}.image"), error.to_string())

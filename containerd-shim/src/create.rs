@@ -32,6 +32,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::cgroup::path_in_config;
 use crate::filter;
+use crate::ids::{self, Ids};
 use crate::log::Ends;
 use crate::network;
 use crate::run::directory;
@@ -64,6 +65,7 @@ pub(crate) fn create(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
+    ids: Option<&Ids>,
     stdio: Stdio<'_>,
 ) -> Result<Pid, CreateError> {
     let (mut report, writer) = pipe_with(PipeFlags::CLOEXEC)
@@ -73,7 +75,7 @@ pub(crate) fn create(
     match unsafe { fork() }.map_err(|error| CreateError::Fork(error.into()))? {
         ForkResult::Child => {
             drop(report);
-            if let Err(reason) = create_here(bundle, config, rootfs, stdio, &writer) {
+            if let Err(reason) = create_here(bundle, config, rootfs, ids, stdio, &writer) {
                 writer.refused(crate::CANNOT_RUN, &reason);
             }
             std::process::exit(0);
@@ -92,6 +94,7 @@ fn create_here(
     bundle: &Path,
     config: &ShimConfig,
     rootfs: &Path,
+    ids: Option<&Ids>,
     stdio: Stdio<'_>,
     report: &Report,
 ) -> Result<(), String> {
@@ -108,8 +111,11 @@ fn create_here(
         Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
     check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
     let completed = completed(&config.name);
-    let changed = spec::complete(&mut spec, config, rootfs).map_err(|error| chain(&error))?
-        | filter::prepare(&mut spec);
+    let joined = ids.is_some()
+        && network::enter_shared(&mut spec)
+            .map_err(|error| said("join the other container's network")(&error))?;
+    let completes = spec::complete(&mut spec, config, rootfs, ids).map_err(|error| chain(&error))?;
+    let changed = joined | completes | filter::prepare(&mut spec);
     let bundle = if changed {
         fs::create_dir(&completed)
             .and_then(|()| spec.save(completed.join("config.json")).map_err(io::Error::other))
@@ -121,15 +127,19 @@ fn create_here(
     if let Some(process) = spec.process() {
         // Programs open /dev/stdout as the user they run as.
         let user = process.user();
-        if user.uid() != 0 {
+        let on_node = |id| config.ids.map_or(Some(id), |ids| ids.on_node(id));
+        let owner = (on_node(user.uid()), on_node(user.gid()));
+        if owner.0 != Some(0) {
             for end in [&stdio.stdin, &stdio.output.stdout, &stdio.output.stderr] {
                 // What is no pipe is the node's /dev/null.
                 if !end.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
                     continue;
                 }
-                fchown(end, Some(user.uid()), Some(user.gid()))
-                    .map_err(|error| said("give away the log's pipe")(&error))?;
+                fchown(end, owner.0, owner.1).map_err(|error| said("give away the log's pipe")(&error))?;
             }
+        }
+        if ids.is_some() {
+            ids::raise_limits(process).map_err(|error| said("raise limits")(&error))?;
         }
     }
 
@@ -381,12 +391,15 @@ mod tests {
             layers: Vec::new(),
             sealed: Default::default(),
             writable: "/var".into(),
+            layer_size: None,
             stop_signal: 15,
             log: plan::Log::None,
             certificates: None,
             user: plan::container::User::default(),
             directories: Vec::new(),
             files: Vec::new(),
+            ids: None,
+            binds: Vec::new(),
             devices: Vec::new(),
             terminal: false,
             stdin_open: false,

@@ -113,6 +113,7 @@ impl Container {
             .join(path_in_config(&self.name).strip_prefix("/").unwrap_or(Path::new("")));
         let cgroup = OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"))?;
 
+        limit_as(&spec)?;
         let first = rustix::process::Pid::from_raw(self.pid.as_raw()).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(first, PidfdFlags::empty())?;
         setns(pidfd.as_fd(), namespaces(&spec))?;
@@ -174,23 +175,32 @@ pub(crate) fn give_up_capabilities() -> io::Result<()> {
     caps::set(None, caps::CapSet::Effective, &kept).map_err(io::Error::other)
 }
 
-/// The namespaces that the container has for itself.
+/// The namespaces to join: all, as those that are the node's are there already. A process cannot join its own user namespace,
+/// though, and none has one of time: libcontainer makes containers without.
 fn namespaces(spec: &Spec) -> CloneFlags {
-    let kinds = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    kinds.into_iter().flatten().fold(CloneFlags::empty(), |flags, namespace| {
-        flags
-            | match namespace.typ() {
-                LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
-                LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-                LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
-                LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
-                LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
-                LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
-                LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
-                // Containers have none: libcontainer makes them without.
-                LinuxNamespaceType::Time => CloneFlags::empty(),
-            }
-    })
+    let all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWCGROUP
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET;
+    if has_own_ids(spec) { all | CloneFlags::CLONE_NEWUSER } else { all }
+}
+
+fn has_own_ids(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.is_some_and(|all| all.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User))
+}
+
+/// Takes on the container's limits, which only the node's root may raise.
+fn limit_as(spec: &Spec) -> io::Result<()> {
+    let process = spec.process().as_ref().ok_or(io::ErrorKind::InvalidData)?;
+    let adj = process.oom_score_adj().unwrap_or(0).to_string();
+    fs::write("/proc/self/oom_score_adj", adj)?;
+    for limit in process.rlimits().iter().flatten() {
+        setrlimit(resource(limit.typ()), limit.soft(), limit.hard())?;
+    }
+    Ok(())
 }
 
 /// Makes this process one of the container's and executes the program. Returns why that failed. The order is
@@ -203,10 +213,11 @@ fn become_contained(spec: &Spec, program: &Program, mut cgroup: &File, stdio: &S
     for (target, file) in (0..).zip(&stdio.files) {
         dup_to(file, target)?;
     }
-    let adj = process.oom_score_adj().unwrap_or(0).to_string();
-    fs::write("/proc/self/oom_score_adj", adj)?;
-    for limit in process.rlimits().iter().flatten() {
-        setrlimit(resource(limit.typ()), limit.soft(), limit.hard())?;
+    if has_own_ids(spec) {
+        // Whoever has joined a user namespace is nobody in it, if with all rights.
+        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+        setresgid(gid, gid, gid)?;
+        setresuid(uid, uid, uid)?;
     }
     if process.no_new_privileges() == Some(true) {
         nix::sys::prctl::set_no_new_privs()?;
@@ -265,7 +276,7 @@ fn dup_to(file: &File, target: i32) -> io::Result<()> {
     Ok(())
 }
 
-fn resource(kind: PosixRlimitType) -> Resource {
+pub(crate) fn resource(kind: PosixRlimitType) -> Resource {
     match kind {
         PosixRlimitType::RlimitCpu => Resource::RLIMIT_CPU,
         PosixRlimitType::RlimitFsize => Resource::RLIMIT_FSIZE,

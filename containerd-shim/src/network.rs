@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use modules::Index;
 use netlink::{Cable, Gateway, Kernel, NextHop, Route, RouteKind, TABLE_MAIN, hardware_address, local};
 use nix::sched::{CloneFlags, setns};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 use plan::{Bridge, ContainerNetwork, Interface, ServiceName, paths};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -39,8 +40,10 @@ pub(crate) enum NetworkError {
 /// Puts what `config.json` mounts or joins below the shim's own `directory`. Gives the first process of the container whose
 /// network is shared: when it ends, that network leads nowhere.
 pub(crate) fn prepare(directory: &Path, network: &ContainerNetwork) -> Result<Option<OwnedFd>, NetworkError> {
+    let files = directory.join("files");
+    fs::create_dir_all(&files).map_err(|source| NetworkError::File { path: files.clone(), source })?;
     for (name, text) in [("hosts", &network.hosts), ("resolv.conf", &network.resolv_conf)] {
-        let path = directory.join(name);
+        let path = files.join(name);
         fs::write(&path, text).map_err(|source| NetworkError::File { path, source })?;
     }
     let Some(shared) = &network.of else { return Ok(None) };
@@ -50,6 +53,20 @@ pub(crate) fn prepare(directory: &Path, network: &ContainerNetwork) -> Result<Op
     symlink(format!("/proc/{process}/ns/net"), &path)
         .map_err(|source| NetworkError::File { path, source })?;
     Ok(Some(handle))
+}
+
+/// Joins the network of another container that `spec` names, so that the container is made in it: with a user namespace of its
+/// own it may not join another one's network any more. Says whether there is one.
+pub(crate) fn enter_shared(spec: &mut Spec) -> io::Result<bool> {
+    let Some(namespaces) = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut()) else {
+        return Ok(false);
+    };
+    let shared = |ns: &LinuxNamespace| ns.typ() == LinuxNamespaceType::Network && ns.path().is_some();
+    let Some(place) = namespaces.iter().position(shared) else { return Ok(false) };
+    if let Some(path) = namespaces.remove(place).path() {
+        setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+    }
+    Ok(true)
 }
 
 /// The first process of another service's container.
@@ -218,6 +235,6 @@ mod tests {
         };
         let error = prepare(directory.path(), &network).unwrap_err();
         assert!(error.to_string().contains("'nowhere'"), "{error}");
-        assert_eq!(fs::read_to_string(directory.path().join("hosts")).unwrap(), network.hosts);
+        assert_eq!(fs::read_to_string(directory.path().join("files/hosts")).unwrap(), network.hosts);
     }
 }

@@ -5,7 +5,6 @@
 //! Layers are mounted straight from their files (no loop devices). `lowerdir+` of the newer mount interface takes
 //! one layer at a time, so an image may have more layers than fit the page of options that mount(2) takes.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -16,15 +15,19 @@ use plan::ShimConfig;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_bind, mount_change,
-    mount_remount, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_bind, mount_change, mount_remount,
 };
 use sys::verity_digest;
+
+use crate::ids::{Ids, attach};
+use crate::quota::{self, QuotaError};
 
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RootfsError {
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     #[error("cannot get a mount namespace")]
     Namespace(#[source] io::Error),
     #[error("cannot make the directory {path}")]
@@ -41,6 +44,8 @@ pub(crate) enum RootfsError {
     Layer { path: PathBuf, said: KernelSaid, source: io::Error },
     #[error("cannot mount the root with its writable layer in {path}{said}")]
     Overlay { path: PathBuf, said: KernelSaid, source: io::Error },
+    #[error("cannot give the writable layer in {path} the container's ids")]
+    Ids { path: PathBuf, source: io::Error },
     #[error("cannot give the container the certificates {path}")]
     Certificates { path: PathBuf, source: io::Error },
 }
@@ -69,16 +74,21 @@ impl std::fmt::Display for KernelSaid {
     }
 }
 
-/// Moves this process into a mount namespace of its own, mounts the root of `config` below `directory` and returns
-/// where.
-pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, RootfsError> {
+/// Moves this process into a mount namespace of its own, mounts the root of `config` below `directory`, with the ids of the
+/// container, and returns where.
+pub(crate) fn mount(
+    directory: &Path,
+    config: &ShimConfig,
+    ids: Option<&Ids>,
+) -> Result<PathBuf, RootfsError> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(|error| RootfsError::Namespace(error.into()))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| RootfsError::Namespace(error.into()))?;
 
     let directory = make_directory(directory.to_owned())?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("holdfast", &directory, "tmpfs", flags, Some(c"mode=0700"))
+    // A container's root passes through here when it is nobody to the node. Only its own shim sees it.
+    rustix::mount::mount("holdfast", &directory, "tmpfs", flags, Some(c"mode=0711"))
         .map_err(|error| RootfsError::Tmpfs { path: directory.clone(), source: error.into() })?;
 
     let mut lower = Vec::new();
@@ -87,7 +97,7 @@ pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, Ro
         let measured = config.sealed.get(file).map(|wanted| measure(file, wanted)).transpose()?;
         // What was measured is what is mounted, also when the name leads to another file by now.
         let source = measured.as_ref().map_or_else(|| file.clone(), path_of);
-        mount_layer(&source, &target).map_err(|(source, said)| RootfsError::Layer {
+        mount_layer(&source, &target, ids).map_err(|(source, said)| RootfsError::Layer {
             path: file.clone(),
             said,
             source,
@@ -98,17 +108,32 @@ pub(crate) fn mount(directory: &Path, config: &ShimConfig) -> Result<PathBuf, Ro
         // Overlayfs wants at least one.
         lower.push(make_directory(directory.join("layers/none"))?);
     }
-    let upper = make_directory(config.writable.join("upper"))?;
-    let work = make_directory(config.writable.join("work"))?;
+    if config.layer_size.is_some() {
+        quota::limit(&make_directory(config.writable.clone())?, config.layer_size)?;
+    }
+    make_directory(config.writable.join("upper"))?;
+    make_directory(config.writable.join("work"))?;
     let target = make_directory(directory.join("rootfs"))?;
-    mount_overlay(&lower, &upper, &work, &target).map_err(|(source, said)| RootfsError::Overlay {
-        path: config.writable.clone(),
-        said,
-        source,
-    })?;
-    if let Some(file) = &config.certificates {
+    let mount = |writable: &Path| {
+        let (upper, work) = (writable.join("upper"), writable.join("work"));
+        mount_overlay(&lower, &upper, &work, &target).map_err(|(source, said)| RootfsError::Overlay {
+            path: config.writable.clone(),
+            said,
+            source,
+        })?;
+        let Some(file) = &config.certificates else { return Ok(()) };
         mount_certificates(file, &target)
-            .map_err(|source| RootfsError::Certificates { path: file.clone(), source })?;
+            .map_err(|source| RootfsError::Certificates { path: file.clone(), source })
+    };
+    match ids {
+        None => mount(&config.writable)?,
+        Some(ids) => {
+            let failed = |source| RootfsError::Ids { path: config.writable.clone(), source };
+            let shown = make_directory(directory.join("writable"))?;
+            ids.show_at(&config.writable, &shown).map_err(failed)?;
+            // The overlay makes files as whoever mounts it.
+            ids.as_root(|| mount(&shown)).map_err(failed)??;
+        }
     }
     Ok(target)
 }
@@ -176,11 +201,11 @@ fn make_directory(path: PathBuf) -> Result<PathBuf, RootfsError> {
 
 /// A layer needs neither devices nor set-user-id bits: containers reach it through the overlay only, whose own
 /// flags decide.
-fn mount_layer(file: &Path, target: &Path) -> Result<(), (io::Error, KernelSaid)> {
+fn mount_layer(file: &Path, target: &Path, ids: Option<&Ids>) -> Result<(), (io::Error, KernelSaid)> {
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOSUID;
-    mount_new("erofs", attributes, target, |fs| {
+    mount_new("erofs", attributes, target, ids, |fs| {
         fsconfig_set_string(fs, "source", file)?;
         fsconfig_set_flag(fs, "ro")
     })
@@ -194,7 +219,7 @@ fn mount_overlay(
     work: &Path,
     target: &Path,
 ) -> Result<(), (io::Error, KernelSaid)> {
-    mount_new("overlay", MountAttrFlags::MOUNT_ATTR_NODEV, target, |fs| {
+    mount_new("overlay", MountAttrFlags::MOUNT_ATTR_NODEV, target, None, |fs| {
         fsconfig_set_string(fs, "source", "holdfast")?;
         // The first one is the topmost (Documentation/filesystems/overlayfs.rst, "Multiple lower layers").
         for layer in lower.iter().rev() {
@@ -209,19 +234,19 @@ fn mount_new(
     kind: &str,
     attributes: MountAttrFlags,
     target: &Path,
+    ids: Option<&Ids>,
     configure: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
 ) -> Result<(), (io::Error, KernelSaid)> {
     let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| (error.into(), KernelSaid(None)))?;
     configure(&fs)
         .and_then(|()| fsconfig_create(&fs))
         .and_then(|()| fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
-        .and_then(|mount| attach(&mount, target))
-        .map_err(|error| (error.into(), KernelSaid(message(&fs))))
-}
-
-fn attach(mount: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
-    let empty = CString::default();
-    move_mount(mount, &empty, CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(io::Error::from)
+        .and_then(|mount| {
+            ids.map_or(Ok(()), |ids| ids.show(&mount))?;
+            Ok(attach(&mount, target)?)
+        })
+        .map_err(|error| (error, KernelSaid(message(&fs))))
 }
 
 /// The first message of a file system context: a level, a space, the text.

@@ -20,6 +20,7 @@ use crate::console::{self, ConsoleSocket};
 use crate::create::{self, CreateError, Stdio};
 use crate::exec::{Container, give_up_capabilities};
 use crate::files::{self, FileError};
+use crate::ids::{IdError, Ids};
 use crate::log::Output;
 use crate::log_file::Stream;
 use crate::network::{self, NetworkError};
@@ -42,6 +43,8 @@ pub(crate) enum RunError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Ids(#[from] IdError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
     #[error(transparent)]
@@ -91,12 +94,16 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
 
     let cgroup = Cgroup::of(&config.name);
     cgroup.remove()?;
-    let rootfs = rootfs::mount(&directory(&config.name), config)?;
-    volumes::make(&config.directories, &rootfs, config.name.as_str())?;
+    let ids = config.ids.map(Ids::new).transpose()?;
+    let rootfs = rootfs::mount(&directory(&config.name), config, ids.as_ref())?;
+    volumes::make(&config.directories, &rootfs, config.name.as_str(), config.ids)?;
     files::write(config.name.as_str(), &config.files)?;
     let mut sharer = None;
     if let Some(network) = &config.network {
         sharer = network::prepare(&directory(&config.name), network)?;
+    }
+    if let Some(ids) = &ids {
+        ids.prepare(&directory(&config.name), &config.name, &config.binds)?;
     }
     let (mut output, ends) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
@@ -104,7 +111,8 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     let socket = config.terminal.then(|| ConsoleSocket::listen(&directory(&config.name))).transpose();
     let socket = socket.map_err(setup("listen for its terminal"))?;
     let stdio = Stdio { stdin, output: ends, console: socket.as_ref().map(ConsoleSocket::path) };
-    let started = create::create(bundle, config, &rootfs, stdio);
+    let started = create::create(bundle, config, &rootfs, ids.as_ref(), stdio);
+    drop(ids);
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
     let terminal = socket.map(|socket| socket.receive()).transpose().map_err(setup("take its terminal"))?;
     if let Some(terminal) = &terminal {

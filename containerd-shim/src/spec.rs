@@ -6,10 +6,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroupBuilder, LinuxDeviceType, Spec};
+use oci_spec::runtime::{
+    LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroupBuilder, LinuxDeviceType, MountBuilder, Spec,
+};
 use plan::ShimConfig;
-use plan::container::Device;
+use plan::container::{Device, IdRange};
 
+use crate::ids::{Ids, Node};
+use crate::run::directory;
 use crate::user::{self, UserError};
 
 /// Devices in a directory of devices, at most.
@@ -24,13 +28,29 @@ pub(crate) enum SpecError {
     Device { path: PathBuf, source: io::Error },
     #[error("{path} is not a device, and {MAX_DEVICES} devices are the most")]
     NoDevice { path: PathBuf },
+    #[error("cannot make the container's devices")]
+    Devices(#[source] io::Error),
+    #[error(
+        "its user and groups must be below {}, {id} is not; with 'userns_mode: host' it has all ids of the node",
+        IdRange::COUNT
+    )]
+    NoId { id: u32 },
     #[error("cannot describe the container")]
     Spec(#[from] OciSpecError),
 }
 
 /// Completes `spec` for the image in `rootfs`; says whether that changed anything.
-pub(crate) fn complete(spec: &mut Spec, config: &ShimConfig, rootfs: &Path) -> Result<bool, SpecError> {
+pub(crate) fn complete(
+    spec: &mut Spec,
+    config: &ShimConfig,
+    rootfs: &Path,
+    ids: Option<&Ids>,
+) -> Result<bool, SpecError> {
     let user = user::resolve(rootfs, &config.user)?;
+    let all = user.groups.iter().chain([&user.uid, &user.gid]);
+    if let Some(id) = all.copied().find(|id| ids.is_some_and(|ids| ids.range().on_node(*id).is_none())) {
+        return Err(SpecError::NoId { id });
+    }
     let mut changed = false;
     if let Some(process) = spec.process_mut() {
         let own = process.user_mut();
@@ -42,15 +62,25 @@ pub(crate) fn complete(spec: &mut Spec, config: &ShimConfig, rootfs: &Path) -> R
             env.push(format!("HOME={}", user.home));
         }
     }
+    let mut found = Vec::new();
     for device in &config.devices {
-        add(spec, device)?;
+        add(spec, device, &mut found)?;
         changed = true;
+    }
+    match ids {
+        _ if found.is_empty() => {}
+        None => make(spec, found)?,
+        Some(ids) => mount(spec, config, ids, &found)?,
     }
     // Without another reason libcontainer finds the home by itself; a health check has to be told.
     Ok(changed || config.health.is_some())
 }
 
-fn add(spec: &mut Spec, device: &Device) -> Result<(), SpecError> {
+/// Where a device is to be, and what it is.
+type Found = (PathBuf, fs::Metadata);
+
+/// Lets the container use a device, or those in a directory, and adds them to `all`.
+fn add(spec: &mut Spec, device: &Device, all: &mut Vec<Found>) -> Result<(), SpecError> {
     let mut found = Vec::new();
     find(&device.path, &device.target, &mut found)
         .map_err(|source| SpecError::Device { path: device.path.clone(), source })?;
@@ -58,11 +88,8 @@ fn add(spec: &mut Spec, device: &Device) -> Result<(), SpecError> {
         return Err(SpecError::NoDevice { path: device.path.clone() });
     }
     let Some(linux) = spec.linux_mut() else { return Ok(()) };
-    for (target, metadata) in found {
-        let (major, minor) =
-            (i64::from(rustix::fs::major(metadata.rdev())), i64::from(rustix::fs::minor(metadata.rdev())));
-        let kind =
-            if metadata.file_type().is_block_device() { LinuxDeviceType::B } else { LinuxDeviceType::C };
+    for (_, metadata) in &found {
+        let (kind, major, minor) = number(metadata);
         let rule = LinuxDeviceCgroupBuilder::default()
             .allow(true)
             .typ(kind)
@@ -71,6 +98,22 @@ fn add(spec: &mut Spec, device: &Device) -> Result<(), SpecError> {
             .access(device.access.clone())
             .build()?;
         linux.resources_mut().get_or_insert_default().devices_mut().get_or_insert_default().push(rule);
+    }
+    all.append(&mut found);
+    Ok(())
+}
+
+fn number(metadata: &fs::Metadata) -> (LinuxDeviceType, i64, i64) {
+    let kind = if metadata.file_type().is_block_device() { LinuxDeviceType::B } else { LinuxDeviceType::C };
+    let device = metadata.rdev();
+    (kind, i64::from(rustix::fs::major(device)), i64::from(rustix::fs::minor(device)))
+}
+
+/// Lets libcontainer make the devices.
+fn make(spec: &mut Spec, devices: Vec<Found>) -> Result<(), SpecError> {
+    let Some(linux) = spec.linux_mut() else { return Ok(()) };
+    for (target, metadata) in devices {
+        let (kind, major, minor) = number(&metadata);
         let node: LinuxDevice = LinuxDeviceBuilder::default()
             .path(target)
             .typ(kind)
@@ -85,8 +128,25 @@ fn add(spec: &mut Spec, device: &Device) -> Result<(), SpecError> {
     Ok(())
 }
 
+/// Makes the devices here, and lets libcontainer mount them.
+fn mount(spec: &mut Spec, config: &ShimConfig, ids: &Ids, devices: &[Found]) -> Result<(), SpecError> {
+    let node = |(_, metadata): &Found| Node {
+        mode: metadata.mode(),
+        device: metadata.rdev(),
+        owner: (metadata.uid(), metadata.gid()),
+    };
+    let nodes: Vec<Node> = devices.iter().map(node).collect();
+    let made = ids.devices(&directory(&config.name), &nodes).map_err(SpecError::Devices)?;
+    for (source, (target, _)) in made.into_iter().zip(devices) {
+        let options = ["bind", "nosuid", "noexec"].map(str::to_owned).to_vec();
+        let mount = MountBuilder::default().typ("bind").source(source).destination(target).options(options);
+        spec.mounts_mut().get_or_insert_default().push(mount.build()?);
+    }
+    Ok(())
+}
+
 /// The device at `path`, or all devices below it.
-fn find(path: &Path, target: &Path, found: &mut Vec<(PathBuf, fs::Metadata)>) -> io::Result<()> {
+fn find(path: &Path, target: &Path, found: &mut Vec<Found>) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     let kind = metadata.file_type();
     if kind.is_char_device() || kind.is_block_device() {

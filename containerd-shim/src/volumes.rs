@@ -10,12 +10,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use plan::container::Directory;
+use plan::container::{Directory, IdRange};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Stat, Timespec, Timestamps, Uid,
     chownat, fchmod, fchown, futimens, mkdirat, openat, openat2, readlinkat, statat, symlinkat, syncfs,
 };
 use rustix::io::Errno;
+
+use crate::quota::{self, QuotaError};
 
 /// How deep a tree of directories is followed: each level holds two descriptors.
 const MAX_DEPTH: usize = 200;
@@ -23,15 +25,23 @@ const MAX_DEPTH: usize = 200;
 /// Why a directory is not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VolumeError {
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     #[error("cannot make the directory {path}")]
     Make { path: PathBuf, source: io::Error },
     #[error("cannot copy the image's {from} into the new volume {path}")]
     Copy { from: PathBuf, path: PathBuf, source: io::Error },
 }
 
-/// Makes the directories; `owner` tells apart what several shims make at the same time.
-pub(crate) fn make(directories: &[Directory], rootfs: &Path, owner: &str) -> Result<(), VolumeError> {
-    for Directory { path, copy_of } in directories {
+/// Makes the directories; `owner` tells apart what several shims make at the same time. On the disk, a volume has the
+/// container's own ids, in the root of a container that has a range of `ids` the node's.
+pub(crate) fn make(
+    directories: &[Directory],
+    rootfs: &Path,
+    owner: &str,
+    ids: Option<IdRange>,
+) -> Result<(), VolumeError> {
+    for Directory { path, copy_of, size } in directories {
         let make = || match fs::create_dir_all(path) {
             Ok(()) => Ok(()),
             Err(source) => Err(VolumeError::Make { path: path.clone(), source }),
@@ -44,14 +54,15 @@ pub(crate) fn make(directories: &[Directory], rootfs: &Path, owner: &str) -> Res
             continue;
         };
         make()?;
-        let filled = fill(path, rootfs, from, owner);
+        let filled = fill(path, rootfs, from, owner, ids);
         filled.map_err(|source| VolumeError::Copy { from: from.clone(), path: path.clone(), source })?;
+        quota::limit(path, *size)?;
     }
     Ok(())
 }
 
 /// Puts what the image has at `from` into the volume at `path`, unless that holds something.
-fn fill(path: &Path, rootfs: &Path, from: &Path, owner: &str) -> io::Result<()> {
+fn fill(path: &Path, rootfs: &Path, from: &Path, owner: &str, ids: Option<IdRange>) -> io::Result<()> {
     if fs::read_dir(path)?.next().is_some() {
         return Ok(());
     }
@@ -68,7 +79,7 @@ fn fill(path: &Path, rootfs: &Path, from: &Path, owner: &str) -> io::Result<()> 
         _ => fs::create_dir(&new)?,
     }
     let target = openat(CWD, &new, DIRECTORY, Mode::empty())?;
-    let copied = copy(&source, &target, 0).and_then(|()| Ok(syncfs(&target)?));
+    let copied = copy(&source, &target, ids, 0).and_then(|()| Ok(syncfs(&target)?));
     match copied.and_then(|()| fs::rename(&new, path)) {
         // Somebody else has filled it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(&new),
@@ -81,7 +92,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 
 /// Copies the directory `from` into the empty directory `to`, which gets its owner, mode and time as well. Hard links
 /// become files of their own.
-fn copy(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
+fn copy(from: &OwnedFd, to: &OwnedFd, ids: Option<IdRange>, depth: usize) -> io::Result<()> {
     if depth > MAX_DEPTH {
         return Err(io::Error::other(format!("it has more than {MAX_DEPTH} directories in one another")));
     }
@@ -96,7 +107,7 @@ fn copy(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
             FileType::Directory => {
                 mkdirat(to, name, Mode::RWXU)?;
                 let open = |at| openat(at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
-                copy(&open(from)?, &open(to)?, depth + 1)?;
+                copy(&open(from)?, &open(to)?, ids, depth + 1)?;
             }
             FileType::RegularFile => {
                 let (read, create) =
@@ -105,21 +116,23 @@ fn copy(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
                 let mut source = File::from(openat(from, name, read | more, Mode::empty())?);
                 let mut target = File::from(openat(to, name, create | more, Mode::RUSR | Mode::WUSR)?);
                 io::copy(&mut source, &mut target)?;
-                adorn(&target.into(), &stat)?;
+                adorn(&target.into(), &stat, ids)?;
             }
             FileType::Symlink => {
                 symlinkat(readlinkat(from, name, Vec::new())?, to, name)?;
-                chownat(to, name, Some(uid(&stat)), Some(gid(&stat)), AtFlags::SYMLINK_NOFOLLOW)?;
+                let (user, group) = owner(&stat, ids);
+                chownat(to, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
             }
             _ => {}
         }
     }
-    adorn(to, &rustix::fs::fstat(from)?)
+    adorn(to, &rustix::fs::fstat(from)?, ids)
 }
 
 /// Gives `file` the owner, mode and time of `stat`. The owner first: a change of it takes set-id bits away.
-fn adorn(file: &OwnedFd, stat: &Stat) -> io::Result<()> {
-    fchown(file, Some(uid(stat)), Some(gid(stat)))?;
+fn adorn(file: &OwnedFd, stat: &Stat, ids: Option<IdRange>) -> io::Result<()> {
+    let (user, group) = owner(stat, ids);
+    fchown(file, Some(user), Some(group))?;
     fchmod(file, Mode::from_raw_mode(stat.st_mode & ALL_BITS))?;
     let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() };
     Ok(futimens(file, &Timestamps { last_access: time, last_modification: time })?)
@@ -128,13 +141,14 @@ fn adorn(file: &OwnedFd, stat: &Stat) -> io::Result<()> {
 /// Permission and set-id bits.
 const ALL_BITS: RawMode = 0o7777;
 
-fn uid(stat: &Stat) -> Uid {
-    Uid::from_raw(stat.st_uid)
+/// Whose a file is in the container. What none of its ids owns is nobody's there, and so it is here.
+fn owner(stat: &Stat, ids: Option<IdRange>) -> (Uid, Gid) {
+    let own = |id| ids.map_or(id, |ids| ids.in_container(id).unwrap_or(NOBODY));
+    (Uid::from_raw(own(stat.st_uid)), Gid::from_raw(own(stat.st_gid)))
 }
 
-fn gid(stat: &Stat) -> Gid {
-    Gid::from_raw(stat.st_gid)
-}
+/// The kernel's id for what has none (`kernel.overflowuid`).
+const NOBODY: u32 = 65_534;
 
 #[cfg(test)]
 mod tests {
@@ -156,8 +170,8 @@ mod tests {
     }
 
     fn filled(world: &World, from: &str) -> Result<(), VolumeError> {
-        let directory = Directory { path: world.volume.clone(), copy_of: Some(from.into()) };
-        make(&[directory], &world.rootfs, "web")
+        let directory = Directory { path: world.volume.clone(), copy_of: Some(from.into()), size: None };
+        make(&[directory], &world.rootfs, "web", None)
     }
 
     #[test]
@@ -213,8 +227,9 @@ mod tests {
         let file = world.rootfs.join("file");
         fs::write(&file, "kept").unwrap();
         let new = world.rootfs.join("new/one");
-        let directories = [&file, &new].map(|path| Directory { path: path.clone(), copy_of: None });
-        make(&directories, &world.rootfs, "web").unwrap();
+        let directories =
+            [&file, &new].map(|path| Directory { path: path.clone(), copy_of: None, size: None });
+        make(&directories, &world.rootfs, "web", None).unwrap();
         assert!(new.is_dir() && file.is_file());
     }
 }

@@ -4,6 +4,7 @@
 //! a running container is kept. So nothing that changes from one generation to the next may get into a bundle.
 
 mod health;
+mod ids;
 mod limits;
 mod linux;
 mod process;
@@ -15,10 +16,12 @@ use std::path::{Path, PathBuf};
 
 use config::{LogFiles, Logging, Service};
 use images::{Image, Sealed};
-use plan::container::{Device, User};
+use plan::container::{Bind, Device, IdRange, User};
 use plan::{ContainerNetwork, Log, ServiceName, ShimConfig, paths};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+pub use ids::ranges;
 
 /// signal(7).
 const SIGTERM: i32 = 15;
@@ -44,6 +47,8 @@ pub struct Input<'a> {
     pub certificates: Option<&'a Path>,
     /// Its network, unless that is the node's or none.
     pub network: Option<&'a ContainerNetwork>,
+    /// The ids that it has when it has its own.
+    pub ids: IdRange,
 }
 
 /// A bundle, ready to be written.
@@ -91,36 +96,41 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         sealed: sealed.collect(),
         layers,
         writable: PathBuf::new(),
+        layer_size: input.service.container.layer_size,
         stop_signal: stop_signal(input)?,
         log: log(input.name, input.service.logging),
         certificates: input.certificates.map(Path::to_owned),
         user: User { user: process::user(input).to_owned(), groups: input.service.container.groups.clone() },
         directories: storage::directories(input.service),
         files: storage::files(input.service),
+        ids: input.service.own_ids().then_some(input.ids),
+        binds: Vec::new(),
         devices: devices(input.service),
         health: health::check(input.service, &input.image.config),
         terminal: input.service.container.terminal,
         stdin_open: input.service.container.stdin_open,
         network: input.network.cloned(),
     };
-    let config = config(input)?;
+    let config = config(input, &mut shim.binds)?;
     // The writable layer is of this service in this form, so its name comes from the digest and is not in it.
     let digest = digest(&config, &shim);
     shim.writable = Path::new(paths::CONTAINERS).join(input.name.as_str()).join(&digest);
     Ok(Bundle { config, shim, digest })
 }
 
-fn config(input: &Input<'_>) -> Result<Value, BundleError> {
+fn config(input: &Input<'_>, binds: &mut Vec<Bind>) -> Result<Value, BundleError> {
     let rootfs = Path::new(paths::RUN).join("shim").join(input.name.as_str()).join("rootfs");
     let container = &input.service.container;
     let mut config = json!({
         "ociVersion": "1.0.2",
-        "hostname": process::hostname(input),
         "root": { "path": rootfs, "readonly": container.read_only },
         "process": process::process(input)?,
-        "mounts": linux::mounts(input.name, input.service),
+        "mounts": linux::mounts(input.name, input.service, binds),
         "linux": linux::linux(input.name, input.service, input.seccomp),
     });
+    if !container.node_name {
+        config["hostname"] = json!(process::hostname(input));
+    }
     if let Some(domain) = &container.domainname {
         config["domainname"] = json!(domain);
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use config::{Network, Service};
+use plan::container::Bind;
 use plan::{ServiceName, paths};
 use serde_json::{Value, json};
 
@@ -40,8 +41,8 @@ const MASKED: [&str; 11] = [
 /// What they may read (Docker's list).
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// `mounts` of the runtime-spec, in order.
-pub(crate) fn mounts(name: &ServiceName, service: &Service) -> Value {
+/// `mounts` of the runtime-spec, in order. What a container with ids of its own mounts of the node goes to `binds`.
+pub(crate) fn mounts(name: &ServiceName, service: &Service, binds: &mut Vec<Bind>) -> Value {
     // A privileged container administers the host: it may change sysctls and the cgroups below its own.
     let kernel: &[&str] = if service.privileged { &[] } else { &["ro"] };
     let with = |options: &[&'static str]| [options, kernel].concat();
@@ -64,12 +65,21 @@ pub(crate) fn mounts(name: &ServiceName, service: &Service) -> Value {
         let source = match service.network {
             Network::Host => target.clone(),
             Network::None => continue,
-            Network::Own(_) | Network::Of(_) => shim_directory(name).join(file),
+            Network::Own(_) | Network::Of(_) => paths::given_file(name.as_str(), file),
         };
         let options = ["bind", "ro", "nosuid", "noexec", "nodev"];
         mounts.push(mount(&target.to_string_lossy(), "bind", &source.to_string_lossy(), &options));
     }
-    storage::add(&mut mounts, name, service);
+    if service.own_ids() && !has_own_network(service) {
+        // The kernel lets only the owner of a network mount its sysfs.
+        binds.push(Bind { source: "/sys".into(), whole: false });
+        let source = paths::bind(name.as_str(), 0);
+        let options = ["bind", "ro", "nosuid", "noexec", "nodev"];
+        for sys in mounts.iter_mut().filter(|mount| mount["destination"] == "/sys") {
+            *sys = mount("/sys", "bind", &source.to_string_lossy(), &options);
+        }
+    }
+    storage::add(&mut mounts, name, service, binds);
     mounts.into()
 }
 
@@ -104,19 +114,33 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> V
 }
 
 fn namespaces(name: &ServiceName, service: &Service) -> Value {
-    let mut kinds = vec!["cgroup", "ipc", "mount", "uts"];
+    let mut kinds = vec!["ipc", "mount"];
+    if !service.container.node_cgroups {
+        kinds.push("cgroup");
+    }
+    if !service.container.node_name {
+        kinds.push("uts");
+    }
     if !service.host_pid {
         kinds.push("pid");
     }
-    if matches!(service.network, Network::None | Network::Own(_)) {
+    if has_own_network(service) {
         kinds.push("network");
     }
     let mut namespaces: Vec<Value> = kinds.into_iter().map(|kind| json!({ "type": kind })).collect();
+    if service.own_ids() {
+        // The shim makes it a link to the one whose ids it has mounted everything with.
+        namespaces.push(json!({ "type": "user", "path": shim_directory(name).join("userns") }));
+    }
     if let Network::Of(_) = service.network {
         // The shim makes it a link to the other container's.
         namespaces.push(json!({ "type": "network", "path": shim_directory(name).join("netns") }));
     }
     namespaces.into()
+}
+
+fn has_own_network(service: &Service) -> bool {
+    matches!(service.network, Network::None | Network::Own(_))
 }
 
 fn devices(service: &Service) -> Value {
@@ -130,6 +154,15 @@ fn devices(service: &Service) -> Value {
             rule["minor"] = minor.into();
         }
         rules.push(rule);
+    }
+    for rule in &service.container.device_rules {
+        let mut value = json!({ "allow": true, "type": rule.kind, "access": rule.access });
+        for (key, number) in [("major", rule.major), ("minor", rule.minor)] {
+            if let Some(number) = number {
+                value[key] = number.into();
+            }
+        }
+        rules.push(value);
     }
     rules.into()
 }

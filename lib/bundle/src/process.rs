@@ -18,10 +18,10 @@ pub(crate) fn hostname<'a>(input: &Input<'a>) -> &'a str {
     if let Some(own) = &input.service.container.hostname {
         return own;
     }
-    match input.service.network {
-        Network::Host => input.hostname,
-        Network::None | Network::Own(_) | Network::Of(_) => input.name.as_str(),
+    if input.service.container.node_name || input.service.network == Network::Host {
+        return input.hostname;
     }
+    input.name.as_str()
 }
 
 /// `process` of the runtime-spec.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use config::Service;
 use config::container::{GivenContent, MountSource};
-use plan::container::{Directory, GivenFile};
+use plan::container::{Bind, Directory, GivenFile};
 use plan::{ServiceName, paths};
 use serde_json::{Value, json};
 
 /// Adds the mounts of `service` to those that every container has. What it mounts where one of them is replaces it.
-pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service) {
+pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service, binds: &mut Vec<Bind>) {
     let container = &service.container;
     if let Some(size) = container.shm_size {
         for mount in mounts.iter_mut().filter(|mount| mount["destination"] == "/dev/shm") {
@@ -27,12 +27,22 @@ pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service
         let options = [&["rbind"], read_only, more].concat();
         json!({ "destination": target, "type": "bind", "source": source, "options": options })
     };
+    // Where a container with ids of its own finds what is at `path` on the node.
+    let mut place = |path: PathBuf| {
+        if !service.own_ids() {
+            return path;
+        }
+        binds.push(Bind { source: path, whole: true });
+        paths::bind(name.as_str(), binds.len() - 1)
+    };
     for mount in &container.mounts {
         let target = mount.target.as_str();
         mounts.push(match &mount.source {
             // A device that a container makes in a volume is none.
-            MountSource::Volume { name, .. } => bind(&volume(name), target, mount.read_only, &["nodev"]),
-            MountSource::Bind { path, .. } => bind(Path::new(path), target, mount.read_only, &[]),
+            MountSource::Volume { name, .. } => {
+                bind(&place(volume(name)), target, mount.read_only, &["nodev"])
+            }
+            MountSource::Bind { path, .. } => bind(&place(path.into()), target, mount.read_only, &[]),
             MountSource::Tmpfs { options } => {
                 let read_only = mount.read_only.then(|| "ro".to_owned());
                 let options: Vec<&String> = options.iter().chain(&read_only).collect();
@@ -49,11 +59,13 @@ pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service
 /// The directories of the node that are made for `service`.
 pub(crate) fn directories(service: &Service) -> Vec<Directory> {
     let directory = |mount: &config::container::Mount| match &mount.source {
-        MountSource::Volume { name, copy } => {
+        MountSource::Volume { name, copy, size } => {
             let copy_of = copy.then(|| PathBuf::from(&mount.target));
-            Some(Directory { path: volume(name), copy_of })
+            Some(Directory { path: volume(name), copy_of, size: *size })
         }
-        MountSource::Bind { path, create: true } => Some(Directory { path: path.into(), copy_of: None }),
+        MountSource::Bind { path, create: true } => {
+            Some(Directory { path: path.into(), copy_of: None, size: None })
+        }
         MountSource::Bind { create: false, .. } | MountSource::Tmpfs { .. } => None,
     };
     service.container.mounts.iter().filter_map(directory).collect()

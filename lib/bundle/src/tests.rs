@@ -42,6 +42,7 @@ fn make_with(lines: &str, image: &Image, hostname: &str) -> Result<Bundle, Bundl
         hostname,
         certificates: None,
         network: None,
+        ids: plan::container::IdRange { first: 1 << 16 },
     })
 }
 
@@ -128,6 +129,29 @@ fn namespaces_follow_the_service() {
         assert_eq!(has(LinuxNamespaceType::Network), network, "{lines}");
         assert!(has(LinuxNamespaceType::Mount) && has(LinuxNamespaceType::Cgroup), "{lines}");
     }
+}
+
+#[test]
+fn ids_are_its_own_unless_it_has_something_of_the_node_s() {
+    for (lines, own) in [
+        (NONE, true),
+        ("    networks: []\n", true),
+        (HOST, false),
+        ("    network_mode: none\n    userns_mode: host\n", false),
+        ("    network_mode: none\n    pid: host\n", false),
+        ("    network_mode: none\n    privileged: true\n", false),
+        ("    network_mode: host\n    userns_mode: private\n", true),
+    ] {
+        let (bundle, spec) = make(lines);
+        let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().clone()).expect("namespaces");
+        let has = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
+        assert_eq!((has, bundle.shim.ids.is_some()), (own, own), "{lines}");
+    }
+    let (bundle, _) = make("    network_mode: host\n    userns_mode: private\n    volumes: ['/srv:/srv']\n");
+    let binds: Vec<_> = bundle.shim.binds.iter().map(|bind| (bind.source.to_str(), bind.whole)).collect();
+    assert_eq!(binds, [(Some("/sys"), false), (Some("/srv"), true)]);
+    assert_eq!(mount_at(&bundle, "/sys")["source"], "/run/holdfast/shim/web/binds/0");
+    assert_eq!(mount_at(&bundle, "/srv")["source"], "/run/holdfast/shim/web/binds/1");
 }
 
 #[test]
@@ -274,6 +298,37 @@ fn limits_become_the_runtime_s() {
     ];
     assert_eq!(process["rlimits"], json!(all));
     assert_eq!(bundle.config["linux"]["sysctl"], json!({ "net.core.somaxconn": "99" }));
+}
+
+#[test]
+fn the_disk_is_limited_where_that_is_asked_for() {
+    let lines = "    network_mode: none
+    storage_opt: {size: 1g}
+    volumes: ['small:/small', 'all:/all']
+volumes: {small: {x-holdfast-size: 10m}, all: {}}
+";
+    let (bundle, _) = make(lines);
+    assert_eq!(bundle.shim.layer_size, Some(1 << 30));
+    let mut sizes: Vec<_> = bundle.shim.directories.iter().map(|directory| directory.size).collect();
+    sizes.sort();
+    assert_eq!(sizes, [None, Some(10 << 20)]);
+}
+
+#[test]
+fn the_node_s_name_control_groups_and_devices_are_for_those_who_ask() {
+    let (bundle, spec) = make(
+        "    network_mode: none\n    uts: host\n    cgroup: host\n    device_cgroup_rules: ['b 254:* r']\n",
+    );
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().clone()).expect("namespaces");
+    for kind in [LinuxNamespaceType::Uts, LinuxNamespaceType::Cgroup] {
+        assert!(namespaces.iter().all(|namespace| namespace.typ() != kind), "{kind:?}");
+    }
+    assert_eq!(spec.hostname(), &None);
+    let env = bundle.config["process"]["env"].to_string();
+    assert!(env.contains("HOSTNAME=node-1"), "{env}");
+    let rules = bundle.config["linux"]["resources"]["devices"].as_array().expect("rules");
+    let rule = json!({ "allow": true, "type": "b", "major": 254, "access": "r" });
+    assert_eq!(rules.last(), Some(&rule));
 }
 
 #[test]

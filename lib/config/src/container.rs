@@ -13,6 +13,8 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
+    /// The space that what it writes to its root may take, in bytes.
+    pub layer_size: Option<u64>,
     /// Its root cannot be written.
     pub read_only: bool,
     /// Secrets and configs.
@@ -21,6 +23,12 @@ pub struct Container {
     pub health: Health,
     /// What it may use.
     pub limits: Limits,
+    /// Whose ids its users have, when that is said.
+    pub user_namespace: Option<UserNamespace>,
+    /// Its host name is the node's.
+    pub node_name: bool,
+    /// It sees all control groups of the node.
+    pub node_cgroups: bool,
     /// Capabilities on top of the default ones, in the kernel's spelling (`CAP_NET_ADMIN`); `ALL` is all of them.
     pub cap_add: Vec<String>,
     /// Capabilities that it does not get, in the same form.
@@ -31,6 +39,8 @@ pub struct Container {
     pub unconfined: bool,
     /// Devices of the node.
     pub devices: Vec<Device>,
+    /// Devices that it may use where it finds or makes them.
+    pub device_rules: Vec<DeviceRule>,
     /// Kernel parameters of its namespaces.
     pub sysctls: BTreeMap<String, String>,
     /// The signal that asks it to stop, by number.
@@ -53,10 +63,14 @@ impl Default for Container {
             groups: Vec::new(),
             mounts: Vec::new(),
             shm_size: None,
+            layer_size: None,
             read_only: false,
             files: Vec::new(),
             health: Health::default(),
             limits: Limits::default(),
+            user_namespace: None,
+            node_name: false,
+            node_cgroups: false,
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             no_new_privileges: true,
@@ -64,6 +78,7 @@ impl Default for Container {
             stdin_open: false,
             unconfined: false,
             devices: Vec::new(),
+            device_rules: Vec::new(),
             sysctls: BTreeMap::new(),
             stop_signal: None,
             hostname: None,
@@ -71,6 +86,15 @@ impl Default for Container {
             annotations: BTreeMap::new(),
         }
     }
+}
+
+/// Compose's `userns_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserNamespace {
+    /// The node's.
+    Host,
+    /// Its own.
+    Private,
 }
 
 /// Something mounted into a container.
@@ -93,6 +117,8 @@ pub enum MountSource {
         name: String,
         /// What the image has there is copied into it while it is empty.
         copy: bool,
+        /// The space that it may take, in bytes.
+        size: Option<u64>,
     },
     /// A file or directory of the node.
     Bind {
@@ -182,6 +208,19 @@ pub struct Limits {
     pub oom_score_adj: Option<i32>,
     /// Limits of each process by the kernel's name (`RLIMIT_NOFILE`): soft and hard.
     pub ulimits: BTreeMap<String, (u64, u64)>,
+}
+
+/// Devices by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRule {
+    /// `a` for all, `b` for block devices, `c` for character devices.
+    pub kind: char,
+    /// The major number; `None`: any.
+    pub major: Option<u32>,
+    /// The minor number; `None`: any.
+    pub minor: Option<u32>,
+    /// What may be done with them: letters of `rwm`.
+    pub access: String,
 }
 
 /// A device of the node.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plan::{Condition, Gate, Restart, ServiceName};
 use userdata::Located;
 
-use crate::container::Container;
+use crate::container::{Container, UserNamespace};
 use crate::container_network::{Bridge, Firewall, Network, Reach};
 
 /// One configuration of a node.
@@ -62,6 +62,18 @@ pub struct Service {
     pub logging: Logging,
     /// Mounts, files, rights, limits.
     pub container: Container,
+}
+
+impl Service {
+    /// Whether its users and groups are others than the node's. They are, unless something says otherwise: with the node's
+    /// network or processes comes what only the node's users may do with these.
+    pub fn own_ids(&self) -> bool {
+        match self.container.user_namespace {
+            Some(UserNamespace::Host) => false,
+            Some(UserNamespace::Private) => true,
+            None => !self.privileged && !self.host_pid && self.network != Network::Host,
+        }
+    }
 }
 
 /// Compose's `pull_policy`.

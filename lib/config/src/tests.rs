@@ -429,6 +429,29 @@ fn what_a_container_is_made_of_is_judged_at_its_place() {
             "sysctls: {vm.swappiness: 1}",
             "services.a.sysctls.vm.swappiness: 'vm.swappiness' is not a parameter",
         ),
+        (
+            "userns_mode: keep-id",
+            "services.a.userns_mode: 'keep-id' is not supported: it must be 'host' or 'private'",
+        ),
+        (
+            "userns_mode: private, privileged: true",
+            "services.a.userns_mode: who is privileged, or shares the node's processes, has the node's users",
+        ),
+        ("storage_opt: {size: 1k}", "services.a.storage_opt.size: not a size"),
+        ("storage_opt: {inodes: 1}", "services.a.storage_opt.inodes: 'inodes' is not supported"),
+        (
+            "storage_opt: {size: 1g}, userns_mode: host",
+            "services.a.storage_opt: with the node's ids, a container could lift its limit itself",
+        ),
+        ("storage_opt: {size: 1g}, pid: host", "services.a.storage_opt: with the node's ids"),
+        ("uts: host, hostname: b", "services.a.uts: the node's name cannot be another one"),
+        ("ipc: host", "services.a.ipc: 'host' is not supported: it must be 'private' or 'shareable'"),
+        ("platform: linux/arm64", "services.a.platform: 'linux/arm64' is not supported"),
+        (
+            "device_cgroup_rules: ['c 1 r']",
+            "services.a.device_cgroup_rules[0]: 'c 1 r' is not a rule for devices",
+        ),
+        ("device_cgroup_rules: ['d 1:1 r']", "services.a.device_cgroup_rules[0]: 'd 1:1 r' is not a rule"),
         ("stop_signal: SIGNAL", "services.a.stop_signal: 'SIGNAL' is not a signal"),
         ("hostname: a b", "services.a.hostname: 'a b' is not the name of a host"),
         ("group_add: ['a b']", "services.a.group_add[0]: must be the name or the number of a group"),
@@ -446,6 +469,8 @@ fn what_a_container_is_made_of_is_judged_at_its_place() {
     }
     let name = problems("#cloud-config\nvolumes: {v: {name: ../../etc}}\n");
     assert!(name[0].contains("volumes.v.name: is not the name of a volume"), "{name:?}");
+    let size = problems("#cloud-config\nvolumes: {v: {x-holdfast-size: little}}\n");
+    assert!(size[0].contains("volumes.v.x-holdfast-size: not a size"), "{size:?}");
 }
 
 #[test]

@@ -16,6 +16,42 @@ pub struct User {
     pub groups: Vec<String>,
 }
 
+/// The ids of the node that users and groups of a container are: as many as programs know of, so that 0 in the container is
+/// the first one outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IdRange {
+    /// What 0 is.
+    pub first: u32,
+}
+
+impl IdRange {
+    /// How many there are.
+    pub const COUNT: u32 = 1 << 16;
+
+    /// What `id` of the container is on the node; `None`: the container has no such id.
+    pub fn on_node(self, id: u32) -> Option<u32> {
+        if id < Self::COUNT { self.first.checked_add(id) } else { None }
+    }
+
+    /// What `id` of the node is in the container.
+    pub fn in_container(self, id: u32) -> Option<u32> {
+        id.checked_sub(self.first).filter(|id| *id < Self::COUNT)
+    }
+}
+
+/// Something of the node for a container with ids of its own: such a container cannot find it by itself, so the shim puts it
+/// where `config.json` mounts it from, [`crate::paths::bind`] and its place in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// A file or directory of the node.
+    pub source: PathBuf,
+    /// What is mounted below it is part of it, and its ids on the disk are the container's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
+}
+
 /// A directory of the node that is made before the container is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +61,9 @@ pub struct Directory {
     /// While it is empty, what the image has at this path of the container is copied into it, with owners and modes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<PathBuf>,
+    /// The space that a volume may take, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// A file that the shim writes in memory for `config.json` to mount: a secret or a config.

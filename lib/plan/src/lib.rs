@@ -176,6 +176,9 @@ pub struct ShimConfig {
     pub sealed: BTreeMap<PathBuf, String>,
     /// Directory of the writable layer (`upper` and `work` are made below it).
     pub writable: PathBuf,
+    /// The space that the writable layer may take, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_size: Option<u64>,
     /// Signal that asks the container to stop, by number.
     pub stop_signal: i32,
     /// Where its output goes.
@@ -193,6 +196,12 @@ pub struct ShimConfig {
     /// Secrets and configs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<container::GivenFile>,
+    /// The ids of the node that are its own; absent: it has the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<container::IdRange>,
+    /// What it mounts of the node, when it has ids of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binds: Vec<container::Bind>,
     /// Devices of the node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<container::Device>,

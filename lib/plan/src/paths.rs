@@ -65,6 +65,11 @@ pub const CMDLINE_USER_DATA: &str = "holdfast.user-data";
 /// The cgroup of a service, below `/sys/fs/cgroup`; the shim lives in `shim`, the container in `container`.
 pub const SERVICES_SLICE: &str = "services.slice";
 
+/// Where the shim of `service` puts the `number`th of its [`crate::container::Bind`]s.
+pub fn bind(service: &str, number: usize) -> std::path::PathBuf {
+    std::path::Path::new(RUN).join("shim").join(service).join("binds").join(number.to_string())
+}
+
 /// Where the shim of `service` writes a secret or config of this name: memory that only it and its container see.
 pub fn given_file(service: &str, name: &str) -> std::path::PathBuf {
     std::path::Path::new(RUN).join("shim").join(service).join("files").join(name)

@@ -40,20 +40,32 @@ struct Limits {
     valid: u32,
 }
 
-/// Makes `directory`, and what will be made below it, part of a project.
-pub fn set_project(directory: &File, project: u32) -> io::Result<()> {
-    const { assert!(size_of::<FsXattr>() == 28) };
-    let mut attributes = FsXattr::default();
-    // SAFETY: laid out as struct fsxattr, which is filled.
-    unsafe { ioctl::with(directory, FS_IOC_FSGETXATTR, &mut attributes) }?;
+/// The project that `file` is part of; 0 is that of all that is in none.
+pub fn project(file: &File) -> io::Result<u32> {
+    Ok(attributes(file)?.project)
+}
+
+/// Makes `file` part of a project: if it is a directory, also what will be made below it.
+pub fn set_project(file: &File, project: u32) -> io::Result<()> {
+    let mut attributes = attributes(file)?;
     attributes.project = project;
-    attributes.flags |= FS_XFLAG_PROJINHERIT;
-    // SAFETY: as above, and read.
-    unsafe { ioctl::with(directory, FS_IOC_FSSETXATTR, &mut attributes) }?;
+    if file.metadata()?.is_dir() {
+        attributes.flags |= FS_XFLAG_PROJINHERIT;
+    }
+    // SAFETY: laid out as struct fsxattr, which is read.
+    unsafe { ioctl::with(file, FS_IOC_FSSETXATTR, &mut attributes) }?;
     Ok(())
 }
 
-/// Limits the space of a project on the file system that `directory` is on.
+fn attributes(file: &File) -> io::Result<FsXattr> {
+    const { assert!(size_of::<FsXattr>() == 28) };
+    let mut attributes = FsXattr::default();
+    // SAFETY: laid out as struct fsxattr, which is filled.
+    unsafe { ioctl::with(file, FS_IOC_FSGETXATTR, &mut attributes) }?;
+    Ok(attributes)
+}
+
+/// Limits the space of a project on the file system that `directory` is on; 0 is no limit.
 pub fn limit_project(directory: &File, project: u32, bytes: u64) -> io::Result<()> {
     const { assert!(size_of::<Limits>() == 72) };
     let limits = Limits { space_hard: bytes / QUOTA_BLOCK, valid: QIF_BLIMITS, ..Limits::default() };

@@ -15,6 +15,7 @@ mod logs;
 mod many;
 mod metadata;
 mod network;
+mod quota;
 mod seed;
 mod services;
 mod stack;
@@ -22,6 +23,7 @@ mod state;
 mod storage;
 mod task;
 mod upgrade;
+mod user_namespace;
 
 /// A web server and a service that only says hello, both of busybox.
 const WEB: &str = r#"#cloud-config

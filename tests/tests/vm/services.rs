@@ -166,7 +166,7 @@ write_files:
 
 /// What a process may do and where it is, as text.
 pub(crate) const ISOLATION: &str = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status; cat /proc/self/cgroup \
-                         /proc/self/oom_score_adj; for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$$n; done; \
+                         /proc/self/oom_score_adj /proc/self/uid_map; for n in cgroup ipc mnt net pid user uts; do readlink /proc/self/ns/$$n; done; \
                          ulimit -n; env | grep -E '^(HOME|PATH|A)='";
 
 #[test]

@@ -1,13 +1,13 @@
 //! Keys that say what a container is made of: groups, memory, rights, devices, names.
 
 use serde_json::json;
-use userdata::At;
+use userdata::{At, alternatives};
 
 use super::forms::{pairs_of_texts, raw, text, texts, truth};
 use super::service::Service;
 use super::values::{pairs, parse_size};
 use super::volumes::container_path;
-use crate::container::{Device, Mount, MountSource};
+use crate::container::{Device, DeviceRule, Mount, MountSource, UserNamespace};
 use crate::signal::signal_number;
 
 /// Capabilities as compose names them, without `CAP_` (capabilities(7), up to Linux 5.9, the last one that added any).
@@ -103,6 +103,50 @@ pub(super) fn capabilities(at: &At<'_>, service: &mut Service) -> Vec<String> {
         Some(format!("CAP_{short}"))
     };
     at.list_or_one().into_iter().filter_map(name).collect()
+}
+
+pub(super) fn userns_mode(at: &At<'_>, service: &mut Service) {
+    service.container.user_namespace = match word(at, service, &["host", "private"]) {
+        Some("host") => Some(UserNamespace::Host),
+        Some(_) => Some(UserNamespace::Private),
+        None => None,
+    };
+}
+
+/// One of `words`; an empty text says nothing.
+pub(super) fn word(at: &At<'_>, service: &mut Service, words: &[&'static str]) -> Option<&'static str> {
+    text(at, service);
+    let text = at.text().filter(|text| !text.is_empty())?;
+    let found = words.iter().copied().find(|word| *word == text);
+    if found.is_none() {
+        at.error(format!("'{text}' is not supported: it must be {}", alternatives(words)));
+    }
+    found
+}
+
+/// `KIND MAJOR:MINOR ACCESS`, as the kernel's old interface had it (admin-guide/cgroup-v1/devices.rst).
+pub(super) fn device_rules(at: &At<'_>, service: &mut Service) {
+    texts(at, service);
+    for item in at.list_or_one() {
+        let Some(text) = item.text() else { continue };
+        match device_rule(text) {
+            Some(rule) => service.container.device_rules.push(rule),
+            None => item.error_with_hint(format!("'{text}' is not a rule for devices"), "as in 'c 1:3 rwm'"),
+        }
+    }
+}
+
+fn device_rule(text: &str) -> Option<DeviceRule> {
+    let [kind, numbers, access] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    let (major, minor) = numbers.split_once(':')?;
+    let number = |text: &str| if text == "*" { Some(None) } else { text.parse().ok().map(Some) };
+    let known = matches!(kind, "a" | "b" | "c") && access.chars().all(|c| "rwm".contains(c));
+    known.then_some(DeviceRule {
+        kind: kind.chars().next()?,
+        major: number(major)?,
+        minor: number(minor)?,
+        access: access.to_owned(),
+    })
 }
 
 /// What other systems have and a node has not is accepted when it asks for nothing.
@@ -202,6 +246,26 @@ pub(super) fn annotations(at: &At<'_>, service: &mut Service) {
     let named = pairs(at).into_iter().filter(|(_, name, _)| !name.is_empty());
     service.container.annotations.extend(named.map(|(_, name, value)| (name, value.unwrap_or_default())));
 }
+
+/// `size`, as Docker's overlay2 driver has it.
+pub(super) fn storage_opt(at: &At<'_>, service: &mut Service) {
+    raw(at, service);
+    for (name, _, value) in at.map().into_iter().flatten() {
+        let size = value.node.text().and_then(quota);
+        match (name, size) {
+            ("size", Some(size)) => service.container.layer_size = Some(size),
+            ("size", None) => value.error_with_hint("not a size", QUOTA_HINT),
+            _ => value.error_with_hint(format!("'{name}' is not supported"), "size"),
+        }
+    }
+}
+
+/// The space of a limited directory: it has a few blocks of its own before anything is in it.
+pub(crate) fn quota(text: &str) -> Option<u64> {
+    parse_size(text).filter(|size| *size >= 1 << 20)
+}
+
+pub(crate) const QUOTA_HINT: &str = "1m or more: a number with k, m, g or t";
 
 /// A size in bytes.
 pub(super) fn bytes(at: &At<'_>, service: &mut Service) -> Option<u64> {

@@ -23,7 +23,7 @@ use userdata::{KeySpec as Key, Use};
 
 use crate::machine::{Machine, take};
 
-pub(crate) use container::tmpfs_options;
+pub(crate) use container::{QUOTA_HINT, quota, tmpfs_options};
 pub(crate) use logging::Logging;
 pub use ports::Port;
 pub(crate) use project::{read, texts};

@@ -126,7 +126,7 @@ impl Service {
 }
 
 /// What is read.
-pub(crate) const READ: [Key<Service>; 57] = [
+pub(crate) const READ: [Key<Service>; 63] = [
     take(
         "image",
         image,
@@ -194,6 +194,38 @@ pub(crate) const READ: [Key<Service>; 57] = [
             service.put(at, json!(service.privileged));
         },
         "`true`: all capabilities, all devices, no seccomp filter, nothing masked. Default `false`.",
+    ),
+    take(
+        "userns_mode",
+        parts::userns_mode,
+        "`host`: its users are those of the node. `private`: they are its own. Default: its own, unless it is privileged or \
+         shares the node's network or processes.",
+    ),
+    take(
+        "uts",
+        |at, service| service.container.node_name = parts::word(at, service, &["host"]) == Some("host"),
+        "`host`: its host name is the node's. Default: its own.",
+    ),
+    take(
+        "cgroup",
+        |at, service| {
+            service.container.node_cgroups = parts::word(at, service, &["private", "host"]) == Some("host");
+        },
+        "`host`: it sees the control groups of the node. `private`, the default: its own only.",
+    ),
+    take(
+        "ipc",
+        |at, service| {
+            parts::word(at, service, &["private", "shareable"]);
+        },
+        "`private`: message queues and shared memory of its own, as it always has. `shareable` is the same.",
+    ),
+    take(
+        "platform",
+        |at, service| {
+            parts::word(at, service, &["linux/amd64", "linux/x86_64", "linux"]);
+        },
+        "`linux/amd64`, which every node is.",
     ),
     take(
         "pid",
@@ -295,7 +327,11 @@ pub(crate) const READ: [Key<Service>; 57] = [
     ),
     take("group_add", parts::group_add, "More groups: names of the image's `/etc/group`, or numbers."),
     take("devices", parts::devices, "Devices of the node: `PATH[:TARGET[:rwm]]`."),
-    take("device_cgroup_rules", texts, "Rules for devices."),
+    take(
+        "device_cgroup_rules",
+        parts::device_rules,
+        "Devices by number that it may use: `c 1:3 rwm`, `b *:* r`, `a *:* rwm`.",
+    ),
     take(
         "security_opt",
         parts::security_opt,
@@ -324,6 +360,11 @@ pub(crate) const READ: [Key<Service>; 57] = [
         "shm_size",
         |at, service| service.container.shm_size = parts::bytes(at, service),
         "Size of `/dev/shm`. Default `64m`.",
+    ),
+    take(
+        "storage_opt",
+        parts::storage_opt,
+        "`size`: the space that what it writes to its root may take, `1m` or more. It takes ids of its own. Default: all there is.",
     ),
     take("mem_limit", limits::memory, "The most memory, `4m` or more."),
     take(
@@ -391,9 +432,8 @@ pub(crate) const REFUSED: [(&str, &str); 12] = [
     ("use_api_socket", "there is no other engine on a node"),
     ("post_start pre_stop", "let the image's own program do it"),
     (
-        "blkio_config cgroup cgroup_parent cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime \
-         driver_opts gpus ipc mac_address mem_swappiness oom_kill_disable platform pull_refresh_after scale \
-         storage_opt userns_mode uts",
+        "blkio_config cgroup_parent cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime \
+         driver_opts gpus mac_address mem_swappiness oom_kill_disable pull_refresh_after scale",
         "",
     ),
 ];

@@ -8,7 +8,10 @@ use userdata::At;
 use super::Release;
 use crate::Config;
 use crate::compose::{self, Volume, VolumeKind};
-use crate::container::{Container, Mount, MountSource};
+use crate::container::{Container, Mount, MountSource, UserNamespace};
+
+/// The space that a volume may take. Compose has no word for it.
+const SIZE: &str = "x-holdfast-size";
 
 impl Release {
     /// Whether the section `volumes` asks for nothing but directories of the node's own.
@@ -23,6 +26,12 @@ impl Release {
                     "is not the name of a volume",
                     "letters, digits, '.', '_' and '-'",
                 );
+                whole = false;
+            }
+            if let Some(size) =
+                volume.get(SIZE).filter(|size| size.node.text().and_then(compose::quota).is_none())
+            {
+                self.refuse(&size, size.node.mark, "not a size", compose::QUOTA_HINT);
                 whole = false;
             }
             let driver = volume.get("driver").filter(|driver| driver.node.text() != Some("local"));
@@ -57,6 +66,16 @@ impl Release {
             }
             container.mounts.push(mount(at.key(), volume, config));
         }
+        if container.node_name && (container.hostname.is_some() || container.domainname.is_some()) {
+            let at = at.get("uts").unwrap_or_else(|| at.clone());
+            self.refuse(
+                &at,
+                at.node.mark,
+                "the node's name cannot be another one: 'hostname' is given, too",
+                "",
+            );
+            whole = false;
+        }
         let (wanted, mark) = (service.replicas.unwrap_or(1), at.node.mark);
         if wanted != 1 {
             let at = at.get("deploy").and_then(|deploy| deploy.get("replicas")).unwrap_or_else(|| at.clone());
@@ -68,7 +87,25 @@ impl Release {
             );
             whole = false;
         }
+        if container.user_namespace == Some(UserNamespace::Private)
+            && (service.privileged || service.pid.is_some())
+        {
+            let at = at.get("userns_mode").unwrap_or_else(|| at.clone());
+            let message = "who is privileged, or shares the node's processes, has the node's users";
+            self.refuse(&at, at.node.mark, message, "");
+            whole = false;
+        }
         let host = service.network_mode.as_ref().is_some_and(|mode| mode.value == "host");
+        let node_ids = match container.user_namespace {
+            Some(namespace) => namespace == UserNamespace::Host,
+            None => service.privileged || service.pid.is_some() || host,
+        };
+        if container.layer_size.is_some() && node_ids {
+            let at = at.get("storage_opt").unwrap_or_else(|| at.clone());
+            let message = "with the node's ids, a container could lift its limit itself";
+            self.refuse(&at, at.node.mark, message, "it takes ids of its own: see 'userns_mode'");
+            whole = false;
+        }
         if let Some(name) = container.sysctls.keys().find(|name| host && name.starts_with("net.")) {
             let at = at.get("sysctls").unwrap_or_else(|| at.clone());
             let message = format!("'{name}' would change the node's own network");
@@ -123,8 +160,11 @@ fn mount(service: &str, volume: &Volume, config: &Config) -> Mount {
     let source = match volume.kind {
         VolumeKind::Volume => {
             let named = config.project.volumes.get(&given).and_then(|volume| volume.get("name"));
+            let size = config.project.volumes.get(&given).and_then(|volume| volume.get(SIZE));
+            let text = size.map(|size| size.as_str().map_or_else(|| size.to_string(), str::to_owned));
+            let size = text.and_then(|text| compose::quota(&text));
             let name = named.and_then(Json::as_str).map_or(given, str::to_owned);
-            MountSource::Volume { name, copy: !volume.options.nocopy }
+            MountSource::Volume { name, copy: !volume.options.nocopy, size }
         }
         VolumeKind::Bind => MountSource::Bind { path: given, create: !volume.options.must_exist },
         VolumeKind::Tmpfs => {
