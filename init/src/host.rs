@@ -100,6 +100,11 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Who is ended last when memory is short, as far as the kernel may choose (proc_pid_oom_score_adj(5)): the node's own programs
+/// have this from PID 1, and containers get what the configuration says. Not the least that there is: an agent that takes all
+/// memory is to be ended, too.
+const OOM_SCORE_ADJ: &str = "-900";
+
 /// The tree that everything runs in: PID 1, the node's own programs, and the services, each on its own branch.
 fn control_groups() -> io::Result<()> {
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -108,6 +113,7 @@ fn control_groups() -> io::Result<()> {
     for (branch, ..) in BRANCHES {
         fs::create_dir_all(root.join(branch))?;
     }
+    fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ)?;
     fs::write(root.join("init.scope/cgroup.procs"), "1")?;
     for parent in ["", "system.slice", paths::SERVICES_SLICE] {
         fs::write(root.join(parent).join("cgroup.subtree_control"), CONTROLLERS)?;

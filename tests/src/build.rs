@@ -48,6 +48,18 @@ pub fn task_probe() -> PathBuf {
     stripped
 }
 
+/// An image whose only program, `/probe`, tries to get out of its container: see `tests/hostile-probe`.
+pub fn hostile_image() -> PathBuf {
+    let program = made_for_tests("hostile-probe", None);
+    let (definition, layout) = (program.with_extension("toml"), program.with_extension("image"));
+    let text = "entrypoint = ['/probe']\n[[layer]]\n\
+                directory = [{ path = 'tmp', mode = 0o1777 }, { path = 'volume' }]\n\
+                file = [{ path = 'probe', from = 'hostile-probe', mode = 0o755 }]\n";
+    std::fs::write(&definition, text).expect("target/vm-tests can be written");
+    image_build(&["image", &definition.display().to_string(), "--out", &layout.display().to_string()]);
+    layout
+}
+
 /// A program that `make build` does not make.
 fn made_for_tests(package: &str, feature: Option<&str>) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -94,8 +106,8 @@ pub struct Recipe {
     version: Option<String>,
     config: Option<String>,
     binaries: Vec<(String, PathBuf)>,
+    images: Vec<(String, PathBuf)>,
     broken: Vec<String>,
-    images: Vec<(String, String)>,
 }
 
 impl Recipe {
@@ -125,17 +137,17 @@ impl Recipe {
         self
     }
 
+    /// One more image, as an OCI layout.
+    #[must_use]
+    pub fn image(mut self, name: &str, layout: &Path) -> Self {
+        self.images.push((name.to_owned(), layout.to_owned()));
+        self
+    }
+
     /// Something that cannot be executed in place of one of our binaries.
     #[must_use]
     pub fn broken(mut self, name: &str) -> Self {
         self.broken.push(name.to_owned());
-        self
-    }
-
-    /// One more image baked into its root, defined in the `images` of a folder of the project.
-    #[must_use]
-    pub fn image(mut self, name: &str, folder: &str) -> Self {
-        self.images.push((name.to_owned(), folder.to_owned()));
         self
     }
 
@@ -156,13 +168,10 @@ impl Recipe {
         let out = builds.join(&self.name);
         let mut args = vec!["build".to_owned(), "--out".to_owned(), out.display().to_string()];
         let binaries = target().join("release").display().to_string();
-        let images = [("busybox", "examples"), ("probe", "tests")];
-        let more = self.images.iter().map(|(name, folder)| (name.as_str(), folder.as_str()));
-        for (name, folder) in images.into_iter().chain(more) {
-            args.extend([
-                "--image".to_owned(),
-                format!("{name}={}", layout(&builds, name, folder).display()),
-            ]);
+        let always = [("busybox", "examples"), ("probe", "tests")];
+        let always = always.map(|(name, folder)| (name.to_owned(), image(name, folder)));
+        for (name, layout) in always.iter().chain(&self.images) {
+            args.extend(["--image".to_owned(), format!("{name}={}", layout.display())]);
         }
         args.extend(["--bin-dir".to_owned(), binaries, "--kernel".to_owned(), kernel()]);
         if let Some(version) = &self.version {
@@ -187,12 +196,14 @@ impl Recipe {
 }
 
 /// An image as an OCI layout, made of its definition in the `images` of a folder of the project.
-fn layout(builds: &Path, name: &str, folder: &str) -> PathBuf {
+pub fn image(name: &str, folder: &str) -> PathBuf {
     static MADE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(layout) = made.get(name) {
         return layout.clone();
     }
+    let builds = workspace().join("builds");
+    std::fs::create_dir_all(&builds).expect("target/vm-tests can be made");
     let lock = File::create(builds.join(format!("{name}.lock"))).expect("a lock file can be made");
     lock.lock().expect("a lock file can be locked");
     let layout = builds.join(format!("{name}-image"));

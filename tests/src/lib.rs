@@ -20,7 +20,9 @@ mod server;
 mod time_server;
 mod vm;
 
-pub use build::{Build, Recipe, binary, faulty_init, kernel, kernel_probe, project, task_probe};
+pub use build::{
+    Build, Recipe, binary, faulty_init, hostile_image, image, kernel, kernel_probe, project, task_probe,
+};
 pub use disk::{Disk, iso};
 pub use lan::{BRIDGE, Lan, Process};
 pub use registry::{Registry, busybox_image, busybox_program};

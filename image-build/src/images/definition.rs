@@ -12,10 +12,11 @@
 //! directory = [{ path = "tmp", mode = 0o1777 }]
 //! link = [{ path = "bin/sh", target = "busybox" }]
 //! file = [{ path = "etc/hostname", text = "web\n" }]
+//! # or from a file beside this one: file = [{ path = "bin/app", from = "app", mode = 0o755 }]
 //! ```
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -78,7 +79,9 @@ pub(crate) struct Link {
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     pub(crate) path: String,
-    pub(crate) text: String,
+    /// Its content, or where that is: from the definition's folder.
+    pub(crate) text: Option<String>,
+    pub(crate) from: Option<PathBuf>,
     #[serde(default = "file_mode")]
     pub(crate) mode: u32,
 }
@@ -95,7 +98,12 @@ impl Definition {
     /// Reads and checks a definition.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{}", path.display()))
+        let mut definition = Self::parse(&text).with_context(|| format!("{}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for file in definition.layer.iter_mut().flat_map(|layer| &mut layer.file) {
+            file.from = file.from.take().map(|from| folder.join(from));
+        }
+        Ok(definition)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -108,7 +116,21 @@ impl Definition {
                 ensure!(!path.split('/').any(odd), "bad path '{path}': it must look like etc/hostname");
             }
         }
+        for file in definition.layer.iter().flat_map(|layer| &layer.file) {
+            ensure!(file.text.is_some() != file.from.is_some(), "{} takes either text or from", file.path);
+        }
         Ok(definition)
+    }
+}
+
+impl File {
+    /// What it holds.
+    pub(crate) fn content(&self) -> Result<Vec<u8>> {
+        match (&self.text, &self.from) {
+            (Some(text), _) => Ok(text.clone().into_bytes()),
+            (None, Some(from)) => fs::read(from).with_context(|| format!("cannot read {}", from.display())),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 }
 
@@ -125,6 +147,8 @@ mod tests {
             "layer = []",
             "[[layer]]\npackage = ['x']",
             "[[layer]]\nremove = ['/etc/x']",
+            "[[layer]]\nfile = [{ path = 'x' }]",
+            "[[layer]]\nfile = [{ path = 'x', text = '', from = 'x' }]",
             "[[layer]]\nremove = ['etc/../x']",
             "[[layer]]\nlink = [{ path = 'a/.wh.b', target = 'x' }]",
         ] {

@@ -59,9 +59,9 @@ impl Layer {
         for definition::Link { path, target } in &definition.link {
             layer.nodes.insert(path.clone(), Node::Symlink(target.clone()));
         }
-        for definition::File { path, text, mode } in &definition.file {
-            let owner = Owner { mode: *mode, uid: 0, gid: 0 };
-            layer.nodes.insert(path.clone(), Node::File(owner, text.clone().into_bytes()));
+        for file in &definition.file {
+            let owner = Owner { mode: file.mode, uid: 0, gid: 0 };
+            layer.nodes.insert(file.path.clone(), Node::File(owner, file.content()?));
         }
         for path in &definition.remove {
             ensure!(below.contains_key(path), "cannot remove {path}: no lower layer has it");

@@ -8,6 +8,7 @@ mod container_network;
 mod corruption;
 mod datasources;
 mod generations;
+mod hostile_container;
 mod images;
 mod kernel;
 mod kill;

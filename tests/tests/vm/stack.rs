@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-use vm_tests::{Build, Disk, Recipe, Vm};
+use vm_tests::{Build, Disk, Recipe, Vm, image};
 
 /// Making a database takes an emulated processor a while.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -38,10 +38,10 @@ fn expect_more(before: [u32; 2], now: [u32; 2]) {
 #[test]
 fn a_web_server_an_application_and_its_databases_keep_what_they_were_told() {
     let mut recipe = Recipe::named("stack");
-    for (image, folder) in
+    for (name, folder) in
         [("nginx", "examples"), ("postgres", "tests"), ("redis", "tests"), ("python", "tests")]
     {
-        recipe = recipe.image(image, folder);
+        recipe = recipe.image(name, &image(name, folder));
     }
     let build = recipe.build();
     let disk = Disk::of(&build);
