@@ -41,6 +41,7 @@ mod service;
 mod spec;
 mod user;
 mod volumes;
+mod within;
 
 use std::error::Error;
 use std::path::Path;

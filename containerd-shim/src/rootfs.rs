@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, unshare};
 use plan::ShimConfig;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, fsconfig_create,
@@ -22,6 +22,7 @@ use sys::verity_digest;
 
 use crate::ids::{Ids, attach};
 use crate::quota::{self, QuotaError};
+use crate::within;
 
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
@@ -158,9 +159,7 @@ const CERTIFICATES_FILE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// that would look there. Links in the image are followed as the container itself would.
 fn mount_certificates(file: &Path, rootfs: &Path) -> io::Result<()> {
     let root = openat(CWD, rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let open = |path: &str, flags: OFlags| {
-        openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty(), ResolveFlags::IN_ROOT)
-    };
+    let open = |path: &str, flags: OFlags| within::open(&root, path, OFlags::PATH | OFlags::CLOEXEC | flags);
     let directory = match open(CERTIFICATES, OFlags::DIRECTORY) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         result => result?,

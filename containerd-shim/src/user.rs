@@ -8,8 +8,10 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use plan::container::User;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+
+use crate::within;
 
 /// More than this is no list of users but an attempt to take the node's memory.
 const MAX_FILE: u64 = 1 << 20;
@@ -46,7 +48,7 @@ fn read(rootfs: &Path, file: &str) -> io::Result<String> {
     let root = openat(CWD, rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // A pipe or a device of the image's must not hold the shim up.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat2(&root, file, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+    let file = match within::open(&root, file, flags) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
         file => File::from(file?),
     };

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 use plan::container::{Directory, IdRange};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    chownat, fchmod, fchown, futimens, mkdirat, openat, openat2, readlinkat, statat, symlinkat, syncfs,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps, Uid, chownat,
+    fchmod, fchown, futimens, mkdirat, openat, readlinkat, statat, symlinkat, syncfs,
 };
 use rustix::io::Errno;
 
 use crate::quota::{self, QuotaError};
+use crate::within;
 
 /// How deep a tree of directories is followed: each level holds two descriptors.
 const MAX_DEPTH: usize = 200;
@@ -67,7 +68,7 @@ fn fill(path: &Path, rootfs: &Path, from: &Path, owner: &str, ids: Option<IdRang
         return Ok(());
     }
     let root = openat(CWD, rootfs, DIRECTORY, Mode::empty())?;
-    let source = match openat2(&root, from, DIRECTORY, Mode::empty(), ResolveFlags::IN_ROOT) {
+    let source = match within::open(&root, from, DIRECTORY) {
         // The image has nothing there, or a file, which is not a volume's content.
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         source => source?,

@@ -316,3 +316,31 @@ fn rights_devices_and_names_are_as_asked_for() {
     vm.expect("waits: asked by QUIT");
     vm.power_off();
 }
+
+#[test]
+fn names_control_groups_and_devices_are_the_node_s_when_asked_for() {
+    let see = "echo name $$(hostname) $$HOSTNAME; cat /proc/self/cgroup; dd if=/dev/given of=/dev/null bs=512 count=1 2>/dev/null && echo read";
+    let make = "mknod /dev/given b $$((0x$$(stat -c %t /node/vda))) $$((0x$$(stat -c %T /node/vda))); dd if=/dev/given of=/dev/null bs=512 count=1 2>/dev/null && \
+                echo read";
+    let rule = "    userns_mode: host\n    cap_add: [MKNOD]\n    volumes: ['/dev:/node:ro']\n";
+    let config = node(
+        "hostname: harbour",
+        &[
+            service("node", "busybox", see, "    uts: host\n    cgroup: host\n    platform: linux/amd64\n"),
+            service("own", "busybox", see, "    cgroup: private\n    ipc: private\n"),
+            service("without", "busybox", make, rule),
+            service("rule", "busybox", make, &format!("{rule}    device_cgroup_rules: ['b *:* rm']\n")),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "node: name harbour harbour",
+        "node: 0::/services.slice/node/container",
+        "own: name own own",
+        "own: 0::/$",
+        "rule: read",
+        "holdfast: service without exited exit=1",
+    ]);
+    vm.never_said("without: read");
+    vm.power_off();
+}
