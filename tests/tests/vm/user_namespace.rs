@@ -109,3 +109,32 @@ fn who_needs_other_ids_is_told_and_devices_work() {
     vm.never_said("far: ran");
     vm.power_off();
 }
+
+#[test]
+fn a_network_is_used_and_not_changed_by_whose_it_is_not() {
+    let guest = "while ! wget -q -O /dev/null http://127.0.0.1/etc/passwd; do sleep 1; done; echo reached; ls /sys/class/net; \
+                 ip link set eth0 down || echo not changed; sleep 100000";
+    let host =
+        format!("{RANGE}; ls /sys/class/net; httpd -p 80 || echo no port; touch /sys/new; sleep 100000");
+    let config = format!(
+        "#cloud-config\nservices:\n  \
+         server: {{image: busybox, command: [httpd, -f, -p, '80', -h, /]}}\n  \
+         guest:\n    image: busybox\n    network_mode: service:server\n    depends_on: [server]\n    cap_add: [NET_ADMIN]\n    \
+         logging: {{driver: console}}\n    healthcheck: {{test: [CMD, wget, -q, -O, /dev/null, http://127.0.0.1/etc/passwd]}}\n    \
+         command: [sh, -c, {guest:?}]\n  \
+         host:\n    image: busybox\n    network_mode: host\n    userns_mode: private\n    logging: {{driver: console}}\n    \
+         command: [sh, -c, {host:?}]\n"
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "guest: reached",
+        "guest: eth0",
+        "guest: not changed",
+        "holdfast: service guest healthy",
+        r"host: ids 0 \d+ 65536",
+        "host: eth0",
+        "host: no port",
+        "host: touch: /sys/new: Read-only file system",
+    ]);
+    vm.power_off();
+}
