@@ -128,5 +128,22 @@ pub(crate) fn seccomp(service: &Service, default: &Value) -> Option<Value> {
         rules.retain(|rule| rule["names"].as_array().is_none_or(|names| !names.is_empty()));
         rules.push(json!({ "names": calls, "action": "SCMP_ACT_ALLOW" }));
     }
+    let rules = filter.as_object_mut().map(|filter| filter.entry("syscalls").or_insert_with(|| json!([])));
+    if !service.own_ids()
+        && let Some(rules) = rules.and_then(Value::as_array_mut)
+    {
+        rules.splice(0..0, COUNTING.map(refuse_ioctl));
+    }
     Some(filter)
+}
+
+/// Requests of ioctl(2) that change to which quota a file counts: `FS_IOC_FSSETXATTR` and `FS_IOC_SETFLAGS` of linux/fs.h. The
+/// kernel refuses them to whoever has ids of its own.
+const COUNTING: [u32; 2] = [0x401c_5820, 0x4008_6602];
+
+/// The kernel looks at 32 bits of a request. The first rule for a call that applies counts.
+fn refuse_ioctl(request: u32) -> Value {
+    json!({ "names": ["ioctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [
+        { "index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": u32::MAX, "valueTwo": request },
+    ] })
 }

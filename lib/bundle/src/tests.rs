@@ -360,6 +360,14 @@ fn the_filter_lets_through_what_a_capability_is_good_for() {
     let rules = wider["syscalls"].as_array().expect("rules");
     assert_eq!((rules.len(), &rules[0]["names"]), (2, &json!(["read"])), "each call has one rule");
     assert!(rules[1]["names"].to_string().contains("\"mount\""));
+    let counted = filter("    userns_mode: host\n").expect("a filter");
+    let requests: Vec<_> = counted["syscalls"].as_array().expect("rules")[..2]
+        .iter()
+        .map(|rule| (&rule["names"][0], &rule["action"], &rule["args"][0]["valueTwo"]))
+        .collect();
+    let (call, action) = (json!("ioctl"), json!("SCMP_ACT_ERRNO"));
+    let [extended, flags] = [json!(0x401c_5820), json!(0x4008_6602)];
+    assert_eq!(requests, [(&call, &action, &extended), (&call, &action, &flags)]);
 }
 
 #[test]

@@ -440,10 +440,13 @@ fn what_a_container_is_made_of_is_judged_at_its_place() {
         ("storage_opt: {size: 1k}", "services.a.storage_opt.size: not a size"),
         ("storage_opt: {inodes: 1}", "services.a.storage_opt.inodes: 'inodes' is not supported"),
         (
-            "storage_opt: {size: 1g}, userns_mode: host",
-            "services.a.storage_opt: with the node's ids, a container could lift its limit itself",
+            "storage_opt: {size: 1g}, userns_mode: host, security_opt: ['seccomp=unconfined']",
+            "services.a.storage_opt: with the node's ids and no filter, a container could lift its limit itself",
         ),
-        ("storage_opt: {size: 1g}, pid: host", "services.a.storage_opt: with the node's ids"),
+        (
+            "storage_opt: {size: 1g}, privileged: true",
+            "services.a.storage_opt: with the node's ids and no filter",
+        ),
         ("uts: host, hostname: b", "services.a.uts: the node's name cannot be another one"),
         ("ipc: host", "services.a.ipc: 'host' is not supported: it must be 'private' or 'shareable'"),
         ("platform: linux/arm64", "services.a.platform: 'linux/arm64' is not supported"),

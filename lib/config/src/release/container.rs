@@ -100,9 +100,9 @@ impl Release {
             Some(namespace) => namespace == UserNamespace::Host,
             None => service.privileged || service.pid.is_some() || host,
         };
-        if container.layer_size.is_some() && node_ids {
+        if container.layer_size.is_some() && node_ids && (service.privileged || container.unconfined) {
             let at = at.get("storage_opt").unwrap_or_else(|| at.clone());
-            let message = "with the node's ids, a container could lift its limit itself";
+            let message = "with the node's ids and no filter, a container could lift its limit itself";
             self.refuse(&at, at.node.mark, message, "it takes ids of its own: see 'userns_mode'");
             whole = false;
         }
