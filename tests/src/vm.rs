@@ -19,7 +19,7 @@ use crate::lan::Lan;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// When a guest is ended, whatever it does; a test that was killed leaves nothing running for longer.
-const LIFETIME_SECONDS: u32 = 900;
+const LIFETIME_SECONDS: u32 = 1800;
 
 /// How many guests run at the same time, at most.
 fn guests_at_once() -> usize {

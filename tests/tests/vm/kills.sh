@@ -22,8 +22,10 @@ held() {
         "bundles $(find /proc/1/root/var/lib/holdfast/containers | wc -l)"
 }
 
+# What is opened or written at the first line is there from now on.
 killed=0
 echo 0 > /killed
+echo 'kills: none yet'
 held before
 awk -v seed="$SEED" 'BEGIN { srand(seed); for (n = 0; n < 200; n++) print int(rand() * 20), int(rand() * 1000) }' |
 while read -r kind pick; do

@@ -279,7 +279,7 @@ fn limits_hold_and_who_exceeds_them_is_named() {
 
 #[test]
 fn rights_devices_and_names_are_as_asked_for() {
-    let status = "grep -E 'CapEff|NoNewPrivs' /proc/self/status";
+    let status = "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status";
     let rights = format!("{status}; mount -t tmpfs x /tmp && echo mounted");
     let device = "dd if=/dev/given of=/dev/null bs=512 count=1 2>/dev/null && echo read; \
                   dd if=/dev/zero of=/dev/given bs=512 count=1 2>&1 | grep -o 'not permitted'";
@@ -304,14 +304,16 @@ fn rights_devices_and_names_are_as_asked_for() {
         r"few: CapEff:\t0000000000000001",
         r"few: NoNewPrivs:\t1",
         "more: mounted",
+        r"suid: CapEff:\t00000000a00405fb",
         r"suid: NoNewPrivs:\t0",
+        r"suid: Seccomp:\t2",
         "device: read",
         "device: not permitted",
         "waits: other",
         "waits: waiting",
+        // The driver of the power button comes late.
+        "holdfast: boot proven",
     ]);
-    // The driver of the power button comes late.
-    vm.expect("holdfast: boot proven");
     vm.monitor("system_powerdown");
     vm.expect("waits: asked by QUIT");
     vm.power_off();
