@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -90,11 +90,54 @@ impl Output {
         &self.artifacts
     }
 
-    /// Writes `manifest.json`.
+    /// Writes `manifest.json`. What an earlier build has left here and this one does not make is removed: it belongs to
+    /// another root.
     pub(crate) fn write_manifest(&self, manifest: &BuildManifest) -> Result<()> {
         let path = self.path("manifest.json");
+        let earlier =
+            fs::read(&path).ok().and_then(|text| serde_json::from_slice::<BuildManifest>(&text).ok());
+        let earlier = earlier.map(|manifest| manifest.artifacts).unwrap_or_default();
+        for name in earlier.keys().filter(|name| !manifest.artifacts.contains_key(*name)) {
+            let path = self.path(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
         let mut text = serde_json::to_vec_pretty(manifest)?;
         text.push(b'\n');
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_earlier_build_is_left() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let build = |names: &[&str]| {
+            let mut output = Output::open(folder.path()).expect("an output directory");
+            for name in names {
+                output.write(name, b"content").expect("an artifact");
+            }
+            let manifest = BuildManifest {
+                version: "1".to_owned(),
+                root_hash: String::new(),
+                source_date_epoch: 0,
+                kernel: String::new(),
+                artifacts: output.artifacts().clone(),
+                packages: BTreeMap::new(),
+            };
+            output.write_manifest(&manifest).expect("a manifest");
+        };
+        build(&["root.erofs", "microvm/vmlinux"]);
+        fs::write(folder.path().join("disk.raw"), "somebody's").expect("a file");
+        build(&["root.erofs"]);
+        let is_there = |name: &str| folder.path().join(name).exists();
+        assert!(is_there("root.erofs") && is_there("disk.raw") && !is_there("microvm/vmlinux"));
     }
 }
