@@ -8,7 +8,7 @@ use syscalls::Sysno;
 
 use crate::Error;
 
-/// `ENOSYS`: what a call that there is not gives; the error of an action that names none is `EPERM`.
+/// The error of an action that names none.
 const EPERM: u32 = 1;
 /// `MAX_ERRNO` of linux/err.h.
 const MAX_ERRNO: u32 = 4095;
