@@ -4,18 +4,15 @@
 //! so the fork is sound and needs no exec; what libcontainer allocates, leaks or changes of its process (file
 //! descriptors, `oom_score_adj`, being dumpable) ends with it.
 //!
-//! The fork and, after it, the container's first process report through a pipe: the process id, and the reason when
-//! something fails. The pipe is closed by the exec of the container's program, so its end with no reason in it means
-//! that the program runs.
+//! How it goes is told through a pipe: [`crate::report`].
 
 use std::fmt::Debug;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -25,7 +22,6 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use plan::{ServiceName, ShimConfig};
-use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::field::Field;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -35,6 +31,7 @@ use crate::filter;
 use crate::ids::{self, Ids};
 use crate::log::Ends;
 use crate::network;
+use crate::report::{self, Report};
 use crate::run::directory;
 use crate::spec;
 
@@ -49,6 +46,8 @@ pub(crate) enum CreateError {
     Damaged { reason: String },
     #[error("the process that creates the container ended without a word")]
     Silent,
+    #[error("one of the processes that create the container was killed")]
+    Killed,
 }
 
 /// What the container's program reads and writes.
@@ -68,23 +67,19 @@ pub(crate) fn create(
     ids: Option<&Ids>,
     stdio: Stdio<'_>,
 ) -> Result<Pid, CreateError> {
-    let (mut report, writer) = pipe_with(PipeFlags::CLOEXEC)
-        .map(|(reader, writer)| (File::from(reader), Report(Arc::new(File::from(writer)))))
-        .map_err(|error| CreateError::Fork(error.into()))?;
+    let (hearer, report) = report::pipe().map_err(CreateError::Fork)?;
     // SAFETY: the shim has one thread, so the child may do whatever the parent might.
     match unsafe { fork() }.map_err(|error| CreateError::Fork(error.into()))? {
         ForkResult::Child => {
-            drop(report);
-            if let Err(reason) = create_here(bundle, config, rootfs, ids, stdio, &writer) {
-                writer.refused(crate::CANNOT_RUN, &reason);
+            drop(hearer);
+            if let Err(reason) = create_here(bundle, config, rootfs, ids, stdio, &report) {
+                report.refused(crate::CANNOT_RUN, &reason);
             }
             std::process::exit(0);
         }
-        ForkResult::Parent { .. } => {
-            drop((writer, stdio));
-            let mut text = String::new();
-            report.read_to_string(&mut text).map_err(CreateError::Fork)?;
-            understand(&text)
+        ForkResult::Parent { child } => {
+            drop((report, stdio));
+            hearer.hear(child)
         }
     }
 }
@@ -99,6 +94,7 @@ fn create_here(
     report: &Report,
 ) -> Result<(), String> {
     let said = |what: &'static str| move |error: &dyn std::error::Error| format!("cannot {what}: {error}");
+    report::end_with_the_killed().map_err(|error| said("watch its processes")(&error))?;
     SigSet::empty().thread_set_mask().map_err(|error| said("unblock signals")(&error))?;
     // The shim's own is for the shim. libcontainer overwrites it when config.json has one.
     fs::write("/proc/self/oom_score_adj", "0").map_err(|error| said("set oom_score_adj")(&error))?;
@@ -221,50 +217,6 @@ fn has_own_network(spec: &Spec) -> bool {
     })
 }
 
-/// The writing end of the pipe.
-#[derive(Clone, Debug)]
-struct Report(Arc<File>);
-
-impl Report {
-    fn pid(&self, pid: i32) {
-        self.line(&format!("pid {pid}\n"));
-    }
-
-    fn refused(&self, code: u8, reason: &str) {
-        self.line(&format!("refused {code} {}\n", reason.replace('\n', " ")));
-    }
-
-    /// The program is there, and cannot be read.
-    fn damaged(&self, reason: &str) {
-        self.line(&format!("damaged {}\n", reason.replace('\n', " ")));
-    }
-
-    fn line(&self, line: &str) {
-        // Nobody reads any more: the shim is gone, and so is whoever could be told.
-        (&*self.0).write_all(line.as_bytes()).unwrap_or(());
-    }
-}
-
-/// What the lines of a whole report mean.
-fn understand(report: &str) -> Result<Pid, CreateError> {
-    let (mut container, mut cause) = (None, None);
-    for line in report.lines() {
-        match line.split_once(' ') {
-            Some(("pid", pid)) => container = pid.parse().ok().map(Pid::from_raw),
-            Some(("refused", rest)) => {
-                let (code, reason) = rest.split_once(' ').unwrap_or((rest, "no reason given"));
-                let code = code.parse().unwrap_or(crate::CANNOT_RUN);
-                let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
-                return Err(CreateError::Refused { code, reason: format!("{reason}{cause}") });
-            }
-            Some(("damaged", reason)) => return Err(CreateError::Damaged { reason: reason.to_owned() }),
-            Some(("cause", text)) => cause = cause.or(Some(text)),
-            _ => {}
-        }
-    }
-    container.ok_or(CreateError::Silent)
-}
-
 /// Executes the container's program, as its first process.
 #[derive(Clone)]
 struct Exec {
@@ -343,26 +295,6 @@ fn explain(program: &str, error: &io::Error, exists: bool) -> (u8, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_report_says_that_it_runs_or_why_it_does_not() {
-        assert!(matches!(understand("pid 7\n"), Ok(pid) if pid.as_raw() == 7));
-        for (report, code, reason) in [
-            ("refused 125 no cgroup\n", 125, "no cgroup"),
-            ("cause EROFS\ncause later\nrefused 125 no cgroup\n", 125, "no cgroup (EROFS)"),
-            ("pid 7\nrefused 127 cannot execute /x\n", 127, "cannot execute /x"),
-        ] {
-            match understand(report) {
-                Err(CreateError::Refused { code: c, reason: r }) => {
-                    assert_eq!((c, r.as_str()), (code, reason))
-                }
-                other => panic!("{report:?}: {other:?}"),
-            }
-        }
-        let damaged = understand("pid 7\ndamaged cannot execute /x: I/O error\n");
-        assert!(matches!(damaged, Err(CreateError::Damaged { reason }) if reason.ends_with("I/O error")));
-        assert!(matches!(understand(""), Err(CreateError::Silent)));
-    }
 
     #[test]
     fn a_program_that_cannot_be_executed_is_named_with_the_reason() {

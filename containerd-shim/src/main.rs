@@ -35,6 +35,7 @@ mod network;
 mod oom;
 mod probe;
 mod quota;
+mod report;
 mod rootfs;
 mod run;
 mod service;
