@@ -5,11 +5,9 @@ different() {
     ls -l /proc/[0-9]*/ns/$1 2>/dev/null | awk '{ print $NF }' | sort -u | wc -l
 }
 
-held() {
-    while [ "$(pidof sleep | wc -w)" -lt 50 ] || [ -z "$(pidof holdfastd)" ]; do usleep 500000; done
-    usleep 5000000
+counts() {
     shims=$(grep -l bundles/ /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3)
-    echo "$1: services $(pidof sleep | wc -w)" \
+    echo "services $(pidof sleep | wc -w)" \
         "mounts $(wc -l < /proc/1/mountinfo)" \
         "cgroups $(find /proc/1/root/sys/fs/cgroup -type d | wc -l)" \
         "mount-namespaces $(different mnt)" \
@@ -20,6 +18,17 @@ held() {
         "files-of-init $(ls /proc/1/fd | wc -l)" \
         "run $(find /proc/1/root/run/holdfast | wc -l)" \
         "bundles $(find /proc/1/root/var/lib/holdfast/containers | wc -l)"
+}
+
+# What it holds when it holds the same twice: what is on its way is counted by chance.
+held() {
+    while [ "$(pidof sleep | wc -w)" -lt 50 ] || [ -z "$(pidof holdfastd)" ]; do usleep 500000; done
+    counted=
+    while now=$(counts) && [ "$now" != "$counted" ]; do
+        counted=$now
+        usleep 5000000
+    done
+    echo "$1: $counted"
 }
 
 # What is opened or written at the first line is there from now on.
