@@ -80,10 +80,9 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         let healthy =
             service.depends_on.iter().filter(|(_, condition)| **condition == Condition::ServiceHealthy);
         for (needed, _) in healthy {
-            if services
-                .get(needed)
-                .is_some_and(|(bundle, _): &(Bundle, Service)| bundle.shim.health.is_none())
-            {
+            if services.get(needed).is_some_and(|(Bundle { shim, .. }, _): &(Bundle, Service)| {
+                shim.health.is_none() && shim.notify.is_none()
+            }) {
                 let message = format!("'{needed}' has no health check, so it can never be healthy");
                 let (path, mark) = (format!("services.{name}.depends_on"), Some(service.image.mark));
                 problems.push(Problem::error(wanted.source, mark, &path, message));

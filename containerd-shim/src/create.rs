@@ -13,11 +13,11 @@ use std::os::unix::fs::{FileTypeExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
-use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -29,6 +29,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::cgroup::path_in_config;
 use crate::filter;
 use crate::ids::{self, Ids};
+use crate::init;
 use crate::log::Ends;
 use crate::network;
 use crate::report::{self, Report};
@@ -102,6 +103,8 @@ fn create_here(
     tracing::subscriber::set_global_default(FirstError(report.clone()))
         .map_err(|error| said("listen to libcontainer")(&error))?;
 
+    let init = config.init.then(init::handle).transpose().map_err(|error| said("open its init")(&error))?;
+    let init = init.map(Arc::new);
     let path = bundle.join("config.json");
     let mut spec =
         Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
@@ -140,7 +143,7 @@ fn create_here(
     }
 
     let mut container = ContainerBuilder::new(config.name.to_string(), SyscallType::default())
-        .with_executor(Exec { report: report.clone() })
+        .with_executor(Exec { report: report.clone(), init })
         .with_root_path(directory(&config.name).join("state"))
         .map_err(|error| error.to_string())?
         .with_console_socket(stdio.console)
@@ -217,10 +220,12 @@ fn has_own_network(spec: &Spec) -> bool {
     })
 }
 
-/// Executes the container's program, as its first process.
+/// Executes the container's program, as its first process or as that one's child.
 #[derive(Clone)]
 struct Exec {
     report: Report,
+    /// This program, for a container that has an init.
+    init: Option<Arc<File>>,
 }
 
 impl Executor for Exec {
@@ -232,14 +237,14 @@ impl Executor for Exec {
             self.report.refused(crate::CANNOT_RUN, &reason);
             return Err(ExecutorError::Other(reason));
         }
-        let error = Command::new(program).args(args).exec();
-        let (code, reason) = explain(program, &error, Path::new(program).exists());
-        if error.raw_os_error() == Some(Errno::EIO as i32) {
-            self.report.damaged(&reason);
-        } else {
-            self.report.refused(code, &reason);
+        if let Some(own) = &self.init {
+            let error = init::become_init(own, &self.report, program, args);
+            let reason = format!("cannot execute the container's init: {error}");
+            self.report.refused(crate::CANNOT_RUN, &reason);
+            return Err(ExecutorError::Other(reason));
         }
-        Err(ExecutorError::Other(reason))
+        let error = Command::new(program).args(args).exec();
+        Err(ExecutorError::Other(self.report.not_executed(program, &error)))
     }
 
     /// What libcontainer would look for is found out by executing it.
@@ -276,45 +281,9 @@ impl Subscriber for FirstError {
     fn exit(&self, _: &Id) {}
 }
 
-/// Docker's exit code for a program that could not be executed, and why it could not.
-fn explain(program: &str, error: &io::Error, exists: bool) -> (u8, String) {
-    let (code, why) = match error.kind() {
-        io::ErrorKind::NotFound if !program.contains('/') => {
-            (127, "no such program in the container's $PATH".into())
-        }
-        io::ErrorKind::NotFound if exists => {
-            (127, "it is there, but the interpreter or loader that it names is not".into())
-        }
-        io::ErrorKind::NotFound => (127, "no such file in the image".into()),
-        io::ErrorKind::PermissionDenied => (126, "it is not executable by the container's user".into()),
-        _ => (126, error.to_string()),
-    };
-    (code, format!("cannot execute {program}: {why}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_program_that_cannot_be_executed_is_named_with_the_reason() {
-        for (program, errno, exists, code, reason) in [
-            ("nginx", 2, false, 127, "cannot execute nginx: no such program in the container's $PATH"),
-            ("/x", 2, false, 127, "cannot execute /x: no such file in the image"),
-            (
-                "/x",
-                2,
-                true,
-                127,
-                "cannot execute /x: it is there, but the interpreter or loader that it names is not",
-            ),
-            ("/x", 13, true, 126, "cannot execute /x: it is not executable by the container's user"),
-            ("/x", 8, true, 126, "cannot execute /x: Exec format error (os error 8)"),
-        ] {
-            let error = io::Error::from_raw_os_error(errno);
-            assert_eq!(explain(program, &error, exists), (code, reason.to_owned()));
-        }
-    }
 
     #[test]
     fn a_config_for_another_root_or_cgroup_or_without_a_program_is_refused() {
@@ -334,8 +303,10 @@ mod tests {
             binds: Vec::new(),
             devices: Vec::new(),
             terminal: false,
+            init: false,
             stdin_open: false,
             health: None,
+            notify: None,
             network: None,
         };
         let check = |root: &str, cgroup: &str, args: &[&str]| {

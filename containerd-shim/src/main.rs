@@ -29,9 +29,11 @@ mod files;
 mod filter;
 mod health;
 mod ids;
+mod init;
 mod log;
 mod log_file;
 mod network;
+mod notify;
 mod oom;
 mod probe;
 mod quota;
@@ -57,6 +59,10 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let bundle = match args.as_slice() {
         [verb, bundle] if verb == "run" => Path::new(bundle),
+        [verb, words @ ..] if verb == init::VERB => {
+            // The console is the node's: there is nobody to tell.
+            return init::run(words).unwrap_or(ExitCode::from(CANNOT_RUN));
+        }
         _ => {
             eprintln!("usage: containerd-shim-holdfast-v1 run BUNDLE");
             return ExitCode::from(CANNOT_RUN);

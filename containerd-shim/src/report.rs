@@ -8,6 +8,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::libc::{self, c_int, c_void, siginfo_t};
@@ -23,7 +25,7 @@ use crate::create::CreateError;
 /// A new pipe for a report.
 pub(crate) fn pipe() -> io::Result<(Hearer, Report)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    Ok((Hearer(File::from(reader)), Report(Arc::new(File::from(writer)))))
+    Ok((Hearer(File::from(reader)), Report::from(File::from(writer))))
 }
 
 /// The writing end of the pipe.
@@ -39,8 +41,19 @@ impl Report {
         self.line(&format!("refused {code} {}\n", reason.replace('\n', " ")));
     }
 
+    /// The program was not executed; gives the reason.
+    pub(crate) fn not_executed(&self, program: &str, error: &io::Error) -> String {
+        let (code, reason) = explain(program, error, Path::new(program).exists());
+        if error.raw_os_error() == Some(libc::EIO) {
+            self.damaged(&reason);
+        } else {
+            self.refused(code, &reason);
+        }
+        reason
+    }
+
     /// The program is there, and cannot be read.
-    pub(crate) fn damaged(&self, reason: &str) {
+    fn damaged(&self, reason: &str) {
         self.line(&format!("damaged {}\n", reason.replace('\n', " ")));
     }
 
@@ -113,6 +126,34 @@ pub(crate) fn end_with_the_killed() -> nix::Result<()> {
     unsafe { sigaction(Signal::SIGCHLD, &action) }.map(|_| ())
 }
 
+impl From<File> for Report {
+    fn from(file: File) -> Self {
+        Self(Arc::new(file))
+    }
+}
+
+impl AsFd for Report {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Docker's exit code for a program that could not be executed, and why it could not.
+fn explain(program: &str, error: &io::Error, exists: bool) -> (u8, String) {
+    let (code, why) = match error.kind() {
+        io::ErrorKind::NotFound if !program.contains('/') => {
+            (127, "no such program in the container's $PATH".into())
+        }
+        io::ErrorKind::NotFound if exists => {
+            (127, "it is there, but the interpreter or loader that it names is not".into())
+        }
+        io::ErrorKind::NotFound => (127, "no such file in the image".into()),
+        io::ErrorKind::PermissionDenied => (126, "it is not executable by the container's user".into()),
+        _ => (126, error.to_string()),
+    };
+    (code, format!("cannot execute {program}: {why}"))
+}
+
 /// What the lines of a whole report mean.
 fn understand(report: &str) -> Result<Pid, CreateError> {
     let (mut container, mut cause) = (None, None);
@@ -160,6 +201,26 @@ mod tests {
         let damaged = understand("pid 7\ndamaged cannot execute /x: I/O error\n");
         assert!(matches!(damaged, Err(CreateError::Damaged { reason }) if reason.ends_with("I/O error")));
         assert!(matches!(understand(""), Err(CreateError::Silent)));
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_named_with_the_reason() {
+        for (program, errno, exists, code, reason) in [
+            ("nginx", 2, false, 127, "cannot execute nginx: no such program in the container's $PATH"),
+            ("/x", 2, false, 127, "cannot execute /x: no such file in the image"),
+            (
+                "/x",
+                2,
+                true,
+                127,
+                "cannot execute /x: it is there, but the interpreter or loader that it names is not",
+            ),
+            ("/x", 13, true, 126, "cannot execute /x: it is not executable by the container's user"),
+            ("/x", 8, true, 126, "cannot execute /x: Exec format error (os error 8)"),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(explain(program, &error, exists), (code, reason.to_owned()));
+        }
     }
 
     #[test]

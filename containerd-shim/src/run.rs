@@ -24,6 +24,7 @@ use crate::ids::{IdError, Ids};
 use crate::log::Output;
 use crate::log_file::Stream;
 use crate::network::{self, NetworkError};
+use crate::notify::Listener;
 use crate::oom::Oom;
 use crate::probe::{Probe, Verdict};
 use crate::rootfs::{self, RootfsError};
@@ -102,6 +103,11 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     if let Some(network) = &config.network {
         sharer = network::prepare(&directory(&config.name), network)?;
     }
+    let listener = config.notify.as_ref().map(|notify| {
+        let path = plan::paths::given_file(config.name.as_str(), plan::paths::NOTIFY_FILE);
+        Listener::listen(&path, &config.name, notify)
+    });
+    let listener = listener.transpose().map_err(setup("listen for its program"))?;
     if let Some(ids) = &ids {
         ids.prepare(&directory(&config.name), &config.name, &config.binds)?;
     }
@@ -128,6 +134,7 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     let mut held = Held {
         pid: container,
         stop_signal,
+        listener,
         probe: config.health.as_ref().map(|check| Probe::new(Rc::clone(&entry), check, &config.name)),
         service: None,
         // A kernel without control of memory has no such file, and ends nothing for it.
@@ -165,6 +172,7 @@ const UNHEALTHY_GRACE: Duration = Duration::from_secs(10);
 struct Held {
     pid: Pid,
     stop_signal: Signal,
+    listener: Option<Listener>,
     probe: Option<Probe>,
     service: Option<Service>,
     oom: Option<Oom>,
@@ -213,6 +221,11 @@ impl Held {
             wanted.extend(output.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
             wanted.extend(self.oom.as_ref().map(|oom| PollFd::from_borrowed_fd(oom.file(), PollFlags::PRI)));
             wanted.extend(self.sharer.as_ref().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
+            wanted.extend(
+                self.listener
+                    .as_ref()
+                    .map(|listener| PollFd::from_borrowed_fd(listener.socket(), PollFlags::IN)),
+            );
             let clients = wanted.len();
             wanted.extend(self.service.iter().flat_map(Service::wanted));
             match poll(&mut wanted, timeout.as_ref()) {
@@ -236,14 +249,21 @@ impl Held {
             }
             return Ok(Some(left));
         }
-        if self.service.as_ref().is_some_and(Service::is_paused) {
+        let paused = self.service.as_ref().is_some_and(Service::is_paused);
+        let (said, verdict) = self.listener.as_mut().map(|listener| listener.turn(paused)).unzip();
+        self.judge(verdict)?;
+        if paused {
             // A check would wait for the container, and tell nothing of it.
             return Ok(None);
         }
-        let Some((next, verdict)) = self.probe.as_mut().map(Probe::turn) else { return Ok(None) };
-        self.judge(Some(verdict))?;
+        let (checked, verdict) = self.probe.as_mut().map(Probe::turn).unzip();
+        self.judge(verdict)?;
+        if self.ends.is_some() {
+            return self.turn();
+        }
+        let next = said.flatten().into_iter().chain(checked).min();
         // Whole milliseconds: with less, the loop would turn in vain.
-        Ok(Some(next.min(LONGEST_WAIT) + Duration::from_millis(1)))
+        Ok(next.map(|next| next.min(LONGEST_WAIT) + Duration::from_millis(1)))
     }
 
     fn judge(&mut self, verdict: Option<Verdict>) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use config::Service;
-use plan::container::HealthCheck;
+use plan::container::{HealthCheck, Notify};
 
 /// Docker's defaults.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -11,11 +11,18 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const START_INTERVAL: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
 
+/// Whether the program of `service` says itself that it works.
+pub(crate) fn notify(service: &Service) -> Option<Notify> {
+    let health = &service.container.health;
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    health.notify.then(|| Notify { watchdog_ms: health.watchdog.map(milliseconds) })
+}
+
 /// The check of `service`; none when neither it nor the image has one.
 pub(crate) fn check(service: &Service, image: &images::Config) -> Option<HealthCheck> {
     let own = &service.container.health;
     let given = image.healthcheck.clone().unwrap_or_default();
-    if own.disable {
+    if own.disable || own.notify {
         return None;
     }
     let test = own.test.clone().or_else(|| given.command())?;

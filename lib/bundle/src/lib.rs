@@ -80,6 +80,12 @@ pub enum BundleError {
         /// The digest.
         digest: String,
     },
+    /// Its own filter on system calls is none for its capabilities.
+    #[error("the profile of 'security_opt' cannot be used: {reason}")]
+    Filter {
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// Makes the bundle of one service.
@@ -107,6 +113,8 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         binds: Vec::new(),
         devices: devices(input.service),
         health: health::check(input.service, &input.image.config),
+        notify: health::notify(input.service),
+        init: input.service.container.init,
         terminal: input.service.container.terminal,
         stdin_open: input.service.container.stdin_open,
         network: input.network.cloned(),
@@ -126,7 +134,7 @@ fn config(input: &Input<'_>, binds: &mut Vec<Bind>) -> Result<Value, BundleError
         "root": { "path": rootfs, "readonly": container.read_only },
         "process": process::process(input)?,
         "mounts": linux::mounts(input.name, input.service, binds),
-        "linux": linux::linux(input.name, input.service, input.seccomp),
+        "linux": linux::linux(input.name, input.service, input.seccomp)?,
     });
     if !container.node_name {
         config["hostname"] = json!(process::hostname(input));

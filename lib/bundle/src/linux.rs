@@ -7,7 +7,7 @@ use plan::container::Bind;
 use plan::{ServiceName, paths};
 use serde_json::{Value, json};
 
-use crate::{limits, rights, storage};
+use crate::{BundleError, limits, rights, storage};
 
 /// Docker's character devices by major and minor number: null, zero, full, random, urandom, tty, console, ptmx, and
 /// the pseudo-terminals (all minors). See the kernel's admin-guide/devices.txt.
@@ -93,7 +93,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value
 }
 
 /// `linux` of the runtime-spec.
-pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> Value {
+pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> Result<Value, BundleError> {
     let mut linux = json!({
         "cgroupsPath": Path::new("/").join(paths::SERVICES_SLICE).join(name.as_str()).join("container"),
         "namespaces": namespaces(name, service),
@@ -107,10 +107,10 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> V
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
     }
-    if let Some(filter) = rights::seccomp(service, seccomp) {
+    if let Some(filter) = rights::seccomp(service, seccomp)? {
         linux["seccomp"] = filter;
     }
-    linux
+    Ok(linux)
 }
 
 fn namespaces(name: &ServiceName, service: &Service) -> Value {

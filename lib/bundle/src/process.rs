@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use config::Network;
+use plan::paths;
 use serde_json::{Value, json};
 
 use crate::{BundleError, Input, limits, rights};
@@ -63,7 +64,13 @@ fn args(input: &Input<'_>) -> Result<Vec<String>, BundleError> {
 }
 
 fn environment(input: &Input<'_>) -> Vec<String> {
+    let health = &input.service.container.health;
+    let microseconds = health.watchdog.map(|time| time.as_micros().to_string());
     let mut all = BTreeMap::from([("PATH", PATH), ("HOSTNAME", hostname(input))]);
+    if health.notify {
+        all.insert("NOTIFY_SOCKET", paths::NOTIFY_IN_CONTAINER);
+        all.extend(microseconds.as_deref().map(|time| ("WATCHDOG_USEC", time)));
+    }
     all.extend(input.image.config.env.iter().filter_map(|pair| pair.split_once('=')));
     all.extend(input.service.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use config::Service;
 use serde_json::{Value, json};
 
+use crate::BundleError;
+
 /// Docker's default capabilities without MKNOD and NET_RAW: a container needs neither device nodes of its own nor
 /// forged packets. (SYS_RESOURCE, which would lift the quota of a writable layer, is not among Docker's either.)
 const CAPABILITIES: [&str; 12] = [
@@ -111,11 +113,18 @@ pub(crate) fn capabilities(service: &Service) -> Vec<&'static str> {
 }
 
 /// The filter of `service` on system calls: the default one, and what its capabilities are good for.
-pub(crate) fn seccomp(service: &Service, default: &Value) -> Option<Value> {
+pub(crate) fn seccomp(service: &Service, default: &Value) -> Result<Option<Value>, BundleError> {
     if service.privileged || service.container.unconfined || default.is_null() {
-        return None;
+        return Ok(None);
     }
     let held = capabilities(service);
+    if let Some(profile) = &service.container.filter {
+        let unusable = |error: &dyn std::error::Error| BundleError::Filter { reason: error.to_string() };
+        let filter = ::seccomp::resolve(profile, &held).map_err(|error| unusable(&error))?;
+        let mut filter = serde_json::to_value(filter).map_err(|error| unusable(&error))?;
+        keep_counting(service, &mut filter);
+        return Ok(Some(filter));
+    }
     let calls = CALLS.iter().filter(|(capability, _)| held.contains(capability));
     let calls: BTreeSet<&str> = calls.flat_map(|(_, calls)| calls.iter().copied()).collect();
     let mut filter = default.clone();
@@ -128,13 +137,18 @@ pub(crate) fn seccomp(service: &Service, default: &Value) -> Option<Value> {
         rules.retain(|rule| rule["names"].as_array().is_none_or(|names| !names.is_empty()));
         rules.push(json!({ "names": calls, "action": "SCMP_ACT_ALLOW" }));
     }
+    keep_counting(service, &mut filter);
+    Ok(Some(filter))
+}
+
+/// Refuses, to a container with the node's ids, what would change to which quota its files count.
+fn keep_counting(service: &Service, filter: &mut Value) {
     let rules = filter.as_object_mut().map(|filter| filter.entry("syscalls").or_insert_with(|| json!([])));
     if !service.own_ids()
         && let Some(rules) = rules.and_then(Value::as_array_mut)
     {
         rules.splice(0..0, COUNTING.map(refuse_ioctl));
     }
-    Some(filter)
 }
 
 /// Requests of ioctl(2) that change to which quota a file counts: `FS_IOC_FSSETXATTR` and `FS_IOC_SETFLAGS` of linux/fs.h. The

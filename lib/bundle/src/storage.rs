@@ -50,6 +50,10 @@ pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service
             }
         });
     }
+    if container.health.notify {
+        let source = paths::given_file(name.as_str(), paths::NOTIFY_FILE);
+        mounts.push(bind(&source, paths::NOTIFY_IN_CONTAINER, false, &["nosuid", "nodev", "noexec"]));
+    }
     for (number, file) in container.files.iter().enumerate() {
         let source = paths::given_file(name.as_str(), &number.to_string());
         mounts.push(bind(&source, &file.target, true, &["nosuid", "nodev", "noexec"]));

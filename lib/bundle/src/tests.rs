@@ -353,7 +353,7 @@ fn the_filter_lets_through_what_a_capability_is_good_for() {
         { "names": ["read", "clone"], "action": "SCMP_ACT_ALLOW" },
         { "names": ["clone3"], "action": "SCMP_ACT_ERRNO" },
     ]});
-    let filter = |lines: &str| rights::seccomp(&service(&format!("{NONE}{lines}")), &seccomp);
+    let filter = |lines: &str| rights::seccomp(&service(&format!("{NONE}{lines}")), &seccomp).expect("rules");
     assert_eq!(filter(""), Some(seccomp.clone()));
     assert_eq!(filter("    security_opt: ['seccomp:unconfined']\n"), None);
     let wider = filter("    cap_add: [SYS_ADMIN]\n").expect("a filter");
@@ -368,6 +368,25 @@ fn the_filter_lets_through_what_a_capability_is_good_for() {
     let (call, action) = (json!("ioctl"), json!("SCMP_ACT_ERRNO"));
     let [extended, flags] = [json!(0x401c_5820), json!(0x4008_6602)];
     assert_eq!(requests, [(&call, &action, &extended), (&call, &action, &flags)]);
+}
+
+#[test]
+fn a_profile_of_its_own_takes_the_place_of_the_default_one() {
+    let mut service = service(NONE);
+    service.container.filter = Some(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"},
+            {"names": ["mount"], "action": "SCMP_ACT_NOTIFY", "includes": {"caps": ["CAP_SYS_ADMIN"]}}]}"#
+            .to_owned(),
+    );
+    let filter = rights::seccomp(&service, &json!({})).expect("a profile").expect("a filter");
+    assert_eq!(
+        (&filter["syscalls"][0]["names"], filter["syscalls"].as_array().map(Vec::len)),
+        (&json!(["mkdir"]), Some(1))
+    );
+    service.container.cap_add = vec!["CAP_SYS_ADMIN".to_owned()];
+    let error = rights::seccomp(&service, &json!({})).expect_err("nobody is notified").to_string();
+    assert!(error.starts_with("the profile of 'security_opt' cannot be used"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Only names of keys are told, never values: they may be secret. An image is compared by its name; whether a tag has
 //! moved only a node can know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::ServiceName;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use userdata::Node;
 
 use crate::compose::Service;
+use crate::release::replicas;
 use crate::{Config, MetaData, machine};
 
 /// Keys of a service that the supervisor uses and the container does not see: it keeps running when they change.
@@ -23,7 +24,7 @@ const SECTIONS: [&str; 5] = ["configs", "holdfast", "networks", "secrets", "volu
 /// The difference between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
-    /// Every service of both, by name.
+    /// Every container of the services of both, by name.
     pub services: Vec<Change>,
     /// What else changed: keys of the machine, and named things of the other sections (`volumes.data`).
     pub node: Vec<String>,
@@ -73,7 +74,7 @@ impl Changes {
         let name =
             |config: &Config, meta: &MetaData| config.machine.hostname.kernel(meta.local_fqdn.as_deref());
         let renamed = name(old, old_meta) != name(new, new_meta);
-        let (before, after) = (&old.project.services, &new.project.services);
+        let (before, after) = (containers(old), containers(new));
         let names: BTreeSet<&ServiceName> = before.keys().chain(after.keys()).collect();
         let change = |name: &ServiceName| {
             let (action, keys) = match (before.get(name), after.get(name)) {
@@ -87,10 +88,28 @@ impl Changes {
     }
 }
 
+/// The services, each as often as it has containers.
+fn containers(config: &Config) -> BTreeMap<ServiceName, &Service> {
+    let all = config.project.services.iter();
+    all.flat_map(|(name, service)| replicas::names(name, service).map(move |name| (name, service))).collect()
+}
+
+/// What a key says of each container of a service, not of how many there are.
+fn of_each(service: &Service, key: &str) -> Option<Json> {
+    let mut value = service.normal.get(key).filter(|_| key != "scale").cloned();
+    if let Some(Json::Object(deploy)) = value.as_mut().filter(|_| key == "deploy") {
+        deploy.remove("replicas");
+    }
+    value.filter(|value| value.as_object().is_none_or(|map| !map.is_empty()))
+}
+
 fn compare(old: &Service, new: &Service, renamed: bool) -> (Action, Vec<String>) {
     let names: BTreeSet<&String> = old.normal.keys().chain(new.normal.keys()).collect();
-    let changed = names.into_iter().filter(|key| old.normal.get(*key) != new.normal.get(*key));
+    let changed = names.into_iter().filter(|key| of_each(old, key) != of_each(new, key));
     let mut keys: Vec<String> = changed.cloned().collect();
+    if old.container.filter != new.container.filter && !keys.iter().any(|key| key == "security_opt") {
+        keys.push("security_opt".to_owned());
+    }
     // A container on the node's network has the node's name.
     if renamed && new.network_mode.as_ref().is_some_and(|mode| mode.value == "host") {
         keys.push("(the node's) hostname".to_owned());
@@ -174,6 +193,15 @@ mod tests {
         let (services, node) = changes(&of("a", "x"), &of("a", "y"));
         assert_eq!(services, ["a Keep", "b Restart (the node's) hostname"]);
         assert_eq!(node, ["hostname"]);
+    }
+
+    #[test]
+    fn another_number_of_replicas_concerns_those_that_come_and_go() {
+        let of = |keys: &str| format!("services:\n  a: {{image: i{keys}}}\n");
+        let (one, three) = (of(""), of(", deploy: {replicas: 3}"));
+        assert_eq!(changes(&one, &three).0, ["a Keep", "a-2 Start", "a-3 Start"]);
+        assert_eq!(changes(&three, &of(", scale: 2")).0, ["a Keep", "a-2 Keep", "a-3 Stop"]);
+        assert_eq!(changes(&three, &of(", scale: 0")).0, ["a Stop", "a-2 Stop", "a-3 Stop"]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Container {
     pub no_new_privileges: bool,
     /// It may make every system call.
     pub unconfined: bool,
+    /// Its filter on system calls, in place of the default one: a profile that [`seccomp::resolve`] takes.
+    pub filter: Option<String>,
     /// Devices of the node.
     pub devices: Vec<Device>,
     /// Devices that it may use where it finds or makes them.
@@ -49,6 +51,8 @@ pub struct Container {
     pub hostname: Option<String>,
     /// The domain of that name.
     pub domainname: Option<String>,
+    /// Its program is the child of an init, which reaps what others leave.
+    pub init: bool,
     /// Its program has a terminal.
     pub terminal: bool,
     /// Its input stays open for clients.
@@ -74,9 +78,11 @@ impl Default for Container {
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             no_new_privileges: true,
+            init: false,
             terminal: false,
             stdin_open: false,
             unconfined: false,
+            filter: None,
             devices: Vec::new(),
             device_rules: Vec::new(),
             sysctls: BTreeMap::new(),
@@ -185,6 +191,10 @@ pub struct Health {
     pub start_interval: Option<Duration>,
     /// The container is ended when it is unhealthy, and `restart` says what follows.
     pub restart: bool,
+    /// Nothing is executed: its program says itself that it works.
+    pub notify: bool,
+    /// It says so again within this time, or is ended.
+    pub watchdog: Option<Duration>,
 }
 
 /// What a container may use. Bytes, and processors in millionths of one.

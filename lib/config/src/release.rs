@@ -20,6 +20,7 @@ mod container;
 mod files;
 mod logging;
 mod profiles;
+pub(crate) mod replicas;
 
 /// Top-level keys that are applied. `holdfast` has its own list.
 pub(crate) const MACHINE: &[&str] = &[
@@ -129,6 +130,8 @@ pub(crate) const SERVICE: &[&str] = &[
     "profiles",
     "tty",
     "stdin_open",
+    "scale",
+    "init",
 ];
 
 /// Docker's default for `stop_grace_period`.
@@ -146,11 +149,16 @@ pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<De
     let active = |service: &compose::Service| profiles::is_active(config, service);
     for (name, service) in config.project.services.iter().filter(|(_, service)| active(service)) {
         let at = root.get("services").and_then(|at| at.get(name.as_str()));
-        match at.and_then(|at| release.service(&at, service, config, &bridges)) {
-            Some(service) => drop(services.insert(name.clone(), service)),
+        let replicas = at.and_then(|at| {
+            let first = release.service(&at, service, config, &bridges)?;
+            release.replicas(&at, name, service, config, first)
+        });
+        match replicas {
+            Some(replicas) => services.extend(replicas),
             None => whole = false,
         }
     }
+    replicas::wait_for_all(&mut services, config);
     networks::refuse_chains(root, &config.project.services);
     let machine = &config.machine;
     let own = machine.keys.iter().filter(|(user, _)| user == machine::users::DEFAULT_USER);
@@ -267,7 +275,8 @@ impl Release {
 
     fn dependencies(&self, at: &At<'_>, service: &compose::Service, config: &Config) -> bool {
         let mut whole = true;
-        let Some(list) = at.get("depends_on") else { return whole };
+        // Who shares a service's network depends on it without a word.
+        let list = at.get("depends_on").or_else(|| at.get("network_mode")).unwrap_or_else(|| at.clone());
         for (name, dependency) in &service.depends_on {
             let at = list.get(name.as_str()).unwrap_or_else(|| list.clone());
             let mut refuse = |key: &str, message: &str| {
@@ -275,8 +284,12 @@ impl Release {
                 self.refuse(&at, at.node.mark, message, "");
                 whole = false;
             };
-            if config.project.services.get(name).is_some_and(|needed| !profiles::is_active(config, needed)) {
+            let needed = config.project.services.get(name);
+            if needed.is_some_and(|needed| !profiles::is_active(config, needed)) {
                 refuse("", &format!("no profile of '{name}' is active, so it does not run"));
+            }
+            if needed.is_some_and(|needed| replicas::count(needed) == 0) {
+                refuse("", &format!("'{name}' has no replicas, so it does not run"));
             }
             if !dependency.required {
                 refuse("required", "only true is supported by this version");

@@ -421,7 +421,24 @@ fn what_a_container_is_made_of_is_judged_at_its_place() {
             "deploy: {resources: {limits: {cpu: 1}}}",
             "services.a.deploy.resources.limits.cpu: 'cpu' is not a key",
         ),
-        ("deploy: {replicas: 2}", "services.a.deploy.replicas: only 1 is supported"),
+        (
+            "healthcheck: {x-holdfast-watchdog: 1s}",
+            "services.a.healthcheck: 'x-holdfast-watchdog' takes a program",
+        ),
+        (
+            "healthcheck: {x-holdfast-notify: true, test: a}",
+            "services.a.healthcheck: its health is checked by 'test', or",
+        ),
+        (
+            "security_opt: ['seccomp=/p.json']",
+            "services.a.security_opt[0]: '/p.json' is not among the texts of 'write_files'",
+        ),
+        ("deploy: {replicas: 257}", "services.a.deploy.replicas: must be a whole number from 0 to 256"),
+        ("scale: 2, deploy: {replicas: 3}", "'scale' and 'deploy.replicas' say different things"),
+        (
+            "scale: 2, container_name: c",
+            "services.a.scale: several containers cannot have the one name of 'container_name'",
+        ),
         ("cap_add: [NET_ADMINS]", "services.a.cap_add[0]: 'NET_ADMINS' is not a capability"),
         ("security_opt: ['apparmor=x']", "services.a.security_opt[0]: 'apparmor=x' is not supported"),
         ("devices: [/etc/passwd]", "services.a.devices[0]: '/etc/passwd' must name paths below /dev"),

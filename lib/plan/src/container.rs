@@ -119,6 +119,15 @@ pub struct Device {
     pub access: String,
 }
 
+/// The container's program says itself that it works: sd_notify(3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// It says so again within this time, in milliseconds, or is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog_ms: Option<u64>,
+}
+
 /// How it is seen that the container works. Times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -208,6 +208,12 @@ pub struct ShimConfig {
     /// How it is seen that the container works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<container::HealthCheck>,
+    /// It is heard from its program instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<container::Notify>,
+    /// Its program is the child of an init.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
     /// Its program has a terminal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminal: bool,

@@ -75,6 +75,11 @@ pub fn given_file(service: &str, name: &str) -> std::path::PathBuf {
     std::path::Path::new(RUN).join("shim").join(service).join("files").join(name)
 }
 
+/// The name of the socket among the files of [`given_file`] at which it hears the container's program.
+pub const NOTIFY_FILE: &str = "notify.sock";
+/// Where the container has that socket.
+pub const NOTIFY_IN_CONTAINER: &str = "/run/notify.sock";
+
 /// Where the shim of `service` serves its container's task.
 pub fn task_socket(service: &str) -> std::path::PathBuf {
     std::path::Path::new(RUN).join("tasks").join(format!("{service}.sock"))

@@ -12,6 +12,7 @@
 //!   for x86_64 alone.
 
 mod assemble;
+mod profile;
 mod program;
 mod rules;
 
@@ -22,6 +23,8 @@ use std::io;
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
 use sys::seccomp::Instruction;
+
+pub use crate::profile::{ProfileError, resolve};
 
 /// `SECCOMP_FILTER_FLAG_LOG` of linux/seccomp.h.
 const FLAG_LOG: u32 = 1 << 1;

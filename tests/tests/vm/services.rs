@@ -346,3 +346,118 @@ fn names_control_groups_and_devices_are_the_node_s_when_asked_for() {
     vm.never_said("without: read");
     vm.power_off();
 }
+
+#[test]
+fn an_init_passes_signals_on_reaps_and_ends_as_its_program_does() {
+    let see = "(sleep 1 &); trap 'echo asked; exit 0' TERM; sleep 3; echo first $$(tr '\\0' ' ' < /proc/1/cmdline | cut -d' ' -f1) me $$$$; \
+               echo dead $$(grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); ls /proc/1/fd | wc -l; \
+               while :; do sleep 1; done";
+    let init = "    init: true\n";
+    let none =
+        "  none:\n    image: busybox\n    network_mode: none\n    init: true\n    command: [/nothing]\n";
+    let config = node(
+        "",
+        &[
+            service("reaper", "busybox", see, init),
+            service("user", "probe", "id -u; kill -9 1; echo not mine", &format!("{init}    user: web\n")),
+            service("code", "busybox", "exit 5", init),
+            service("signal", "busybox", "kill -9 $$$$", init),
+            none.to_owned(),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "reaper: first init me [2-9]",
+        "reaper: dead 0",
+        // What every process has, and its signals.
+        "reaper: [34]$",
+        "user: 101",
+        "user: not mine",
+        "holdfast: service code exited exit=5",
+        "holdfast: service signal exited exit=137",
+        "holdfast: cannot run none: cannot execute /nothing: no such file in the image",
+        // By then the driver of the power button is there, which comes late.
+        "holdfast: this boot is not good: service code is failed",
+    ]);
+    vm.monitor("system_powerdown");
+    vm.expect("reaper: asked");
+    vm.power_off();
+}
+
+#[test]
+fn a_profile_that_the_configuration_writes_is_the_filter() {
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "archMap": [{"architecture": "SCMP_ARCH_X86_64"}], "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122},
+        {"names": ["rmdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122, "includes": {"caps": ["CAP_SYS_ADMIN"]}}]}"#;
+    let see = "mkdir /tmp/a 2>&1; rmdir /gone 2>&1; grep Seccomp: /proc/self/status";
+    let config = node(
+        &format!("write_files: [{{path: /etc/own.json, content: {profile:?}}}]"),
+        &[service("own", "busybox", see, "    security_opt: ['seccomp=/etc/own.json']\n")],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "own: mkdir: .*: Disk quota exceeded",
+        "own: rmdir: .*: No such file",
+        "own: Seccomp:\\s*2",
+    ]);
+    vm.power_off();
+}
+
+#[test]
+fn replicas_are_found_by_one_name_and_come_and_go_alone() {
+    let build = Build::standard();
+    let disk = Disk::of(&build);
+    let config = |scale: u32| {
+        format!(
+            "#cloud-config\nservices:\n  web:\n    image: busybox\n    scale: {scale}\n    command: [sleep, '100000']\n  client:\n    \
+             image: busybox\n    depends_on: [web]\n    logging: {{driver: console}}\n    \
+             command: [sh, -c, 'nslookup web; echo asked; sleep 100000']\n"
+        )
+    };
+    let mut vm = Vm::direct(build.clone()).on(&disk).user_data(&config(3)).boot();
+    vm.expect_all(&[
+        "holdfast: service web running",
+        "holdfast: service web-2 running",
+        "holdfast: service web-3 running",
+    ]);
+    vm.expect("client: asked");
+    let addresses = vm.lines("client: Address: 1").len();
+    assert_eq!(addresses, 3, "each has one");
+    vm.power_off();
+
+    let mut vm = Vm::direct(build).on(&disk).user_data(&config(2)).boot();
+    vm.expect_all(&[
+        "holdfast: generation 1 -> 2: stop web-3: it is no longer in the configuration",
+        // It waits for one less.
+        "holdfast: generation 1 -> 2: adjust client: it keeps running",
+        "holdfast: service web-3 stopped",
+    ]);
+    assert_eq!(vm.lines("holdfast: generation 1 -> 2: ").len(), 2, "another service was concerned");
+    vm.power_off();
+}
+
+#[test]
+fn a_program_says_itself_that_it_works_and_is_ended_when_it_falls_silent() {
+    // What logger(1) says goes to a datagram socket, as lines behind one of its own.
+    let say = "say() { logger \"$$(printf 'said\\n%s' $$1)\"; }; ln -s $$NOTIFY_SOCKET /dev/log; sleep 2; \
+               echo ready of $$WATCHDOG_USEC; say READY=1; for n in 1 2 3; do sleep 3; say WATCHDOG=1; done; echo silent; \
+               sleep 100000";
+    let health = "    restart: always\n    healthcheck: {x-holdfast-notify: true, x-holdfast-watchdog: 7s}\n";
+    let waits = "    depends_on: {said: {condition: service_healthy}}\n";
+    let config = node(
+        "",
+        &[service("said", "busybox", say, health), service("waits", "busybox", "echo it is healthy", waits)],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    for line in [
+        "said: ready of 7000000",
+        "waits: it is healthy",
+        "said: silent",
+        "holdfast: service said unhealthy: no WATCHDOG=1 for 7000 ms",
+        "holdfast: service said exited",
+        "holdfast: service said running restarts=1",
+    ] {
+        vm.expect(line);
+    }
+    vm.power_off();
+}

@@ -78,6 +78,11 @@ pub(super) fn read_only(at: &At<'_>, service: &mut Service) {
     service.container.read_only = at.truth().unwrap_or_default();
 }
 
+pub(super) fn init(at: &At<'_>, service: &mut Service) {
+    truth(at, service);
+    service.container.init = at.truth().unwrap_or_default();
+}
+
 pub(super) fn terminal(at: &At<'_>, service: &mut Service) {
     truth(at, service);
     service.container.terminal = at.truth().unwrap_or_default();
@@ -159,11 +164,29 @@ pub(super) fn security_opt(at: &At<'_>, service: &mut Service) {
             ("no-new-privileges", "" | "true") => service.container.no_new_privileges = true,
             ("no-new-privileges", "false") => service.container.no_new_privileges = false,
             ("seccomp", "unconfined") => service.container.unconfined = true,
+            ("seccomp", path) if path.starts_with('/') => {
+                service.container.filter = filter(&item, path, service)
+            }
             ("apparmor", "unconfined") | ("label", "disable") => {}
             _ => item.error_with_hint(
                 format!("'{text}' is not supported"),
-                "no-new-privileges, no-new-privileges=false or seccomp=unconfined",
+                "no-new-privileges, no-new-privileges=false, seccomp=unconfined or seccomp=/PATH",
             ),
+        }
+    }
+}
+
+/// The profile that `write_files` writes to `path`: a node has no files beside the compose file.
+fn filter(at: &At<'_>, path: &str, service: &Service) -> Option<String> {
+    let Some(text) = service.texts.get(path) else {
+        at.error_with_hint(format!("'{path}' is not among the texts of 'write_files'"), "write it there");
+        return None;
+    };
+    match seccomp::resolve(text, &[]) {
+        Ok(_) => Some(text.clone()),
+        Err(error) => {
+            at.error(format!("'{path}' cannot be used: {error}"));
+            None
         }
     }
 }

@@ -10,7 +10,7 @@ use super::values::parse_size;
 use crate::container::Health;
 use crate::machine::take;
 
-const HEALTHCHECK: [Key<Health>; 8] = [
+const HEALTHCHECK: [Key<Health>; 10] = [
     take(
         "test",
         |at, health| match (at.is_list(), at.list_or_one().first().and_then(At::text)) {
@@ -55,10 +55,33 @@ const HEALTHCHECK: [Key<Health>; 8] = [
         restart,
         "`true`: an unhealthy container is ended, and `restart` decides what follows. Default `false`.",
     ),
+    take(
+        NOTIFY,
+        notify,
+        "`true`: nothing is executed; the program says itself that it works, by sd_notify: `READY=1`.",
+    ),
+    take(
+        WATCHDOG,
+        watchdog,
+        "Time within which the program says so again (`WATCHDOG=1`), or is ended, and `restart` decides what follows.",
+    ),
 ];
 
-/// A word that compose does not have: its engines leave an unhealthy container alone.
+/// Words that compose does not have: its engines leave an unhealthy container alone, and hear nothing from it.
 const RESTART: &str = "x-holdfast-restart";
+const NOTIFY: &str = "x-holdfast-notify";
+const WATCHDOG: &str = "x-holdfast-watchdog";
+
+fn notify(at: &At<'_>, health: &mut Health) {
+    health.notify = at.truth().unwrap_or_default();
+}
+
+fn watchdog(at: &At<'_>, health: &mut Health) {
+    health.watchdog = at.duration();
+    if health.watchdog.is_some_and(|time| time.is_zero()) {
+        at.error("must be more than nothing");
+    }
+}
 
 fn restart(at: &At<'_>, health: &mut Health) {
     health.restart = at.truth().unwrap_or_default();
@@ -71,12 +94,26 @@ fn shell(line: &str) -> Vec<String> {
 
 pub(super) fn healthcheck(at: &At<'_>, service: &mut Service) {
     at.section("'healthcheck'", &HEALTHCHECK, &mut service.container.health);
-    // Keys that begin with x- are the user's, but for this one.
-    if let Some(own) = at.get(RESTART) {
-        restart(&own, &mut service.container.health);
+    let health = &mut service.container.health;
+    // Keys that begin with x- are the user's, but for these.
+    for (key, read) in
+        [(RESTART, restart as fn(&At<'_>, &mut Health)), (NOTIFY, notify), (WATCHDOG, watchdog)]
+    {
+        if let Some(own) = at.get(key) {
+            read(&own, health);
+        }
     }
-    if service.container.health.test.as_ref().is_some_and(Vec::is_empty) {
+    if health.test.as_ref().is_some_and(Vec::is_empty) {
         at.error("'test' names no program");
+    }
+    if health.notify && health.test.is_some() {
+        at.error("its health is checked by 'test', or it says so itself ('x-holdfast-notify'): not both");
+    }
+    if health.watchdog.is_some() && !health.notify {
+        at.error_with_hint(
+            "'x-holdfast-watchdog' takes a program that says that it works",
+            "add 'x-holdfast-notify: true'",
+        );
     }
     raw(at, service);
 }
@@ -257,8 +294,9 @@ const DEPLOY: [Key<Service>; 9] = [
     ),
     take(
         "replicas",
-        |at, service| service.replicas = at.int(0..=1_000_000),
-        "Only 1: a service is one container.",
+        replicas,
+        "How many containers it has, at most 256. Default 1. The first has the service's name, the others a number behind it: \
+         `web`, `web-2`. All are found by the service's name.",
     ),
     Key { name: "mode", use_: Use::Quiet, doc: "" },
     Key { name: "labels", use_: Use::Quiet, doc: "" },
@@ -268,6 +306,20 @@ const DEPLOY: [Key<Service>; 9] = [
     Key { name: "rollback_config", use_: Use::Quiet, doc: "" },
     Key { name: "restart_policy", use_: Use::Quiet, doc: "" },
 ];
+
+/// `deploy.replicas` or `scale`.
+fn replicas(at: &At<'_>, service: &mut Service) {
+    let replicas = at.int(0..=256);
+    if service.replicas.is_some() && service.replicas != replicas {
+        at.error("'scale' and 'deploy.replicas' say different things");
+    }
+    service.replicas = replicas;
+}
+
+pub(super) fn scale(at: &At<'_>, service: &mut Service) {
+    replicas(at, service);
+    raw(at, service);
+}
 
 pub(super) fn deploy(at: &At<'_>, service: &mut Service) {
     at.section("'deploy'", &DEPLOY, service);

@@ -64,7 +64,7 @@ pub struct Service {
     pub files: Vec<Reference>,
     /// What it is made of, as far as the service alone says it.
     pub container: Container,
-    /// `deploy.replicas`
+    /// `deploy.replicas` or `scale`
     pub replicas: Option<i64>,
     /// Profiles that it belongs to.
     pub profiles: Vec<String>,
@@ -126,7 +126,7 @@ impl Service {
 }
 
 /// What is read.
-pub(crate) const READ: [Key<Service>; 63] = [
+pub(crate) const READ: [Key<Service>; 64] = [
     take(
         "image",
         image,
@@ -336,7 +336,7 @@ pub(crate) const READ: [Key<Service>; 63] = [
         "security_opt",
         parts::security_opt,
         "`no-new-privileges` (the default), `no-new-privileges=false` (programs may gain rights when they are executed), \
-         `seccomp=unconfined`.",
+         `seccomp=unconfined`, `seccomp=/PATH` (a profile that `write_files` writes there, in Docker's form or the runtime-spec's).",
     ),
     take("dns", texts, "Name servers that are asked for other names than those of services."),
     take("dns_search", texts, "Search domains."),
@@ -354,7 +354,11 @@ pub(crate) const READ: [Key<Service>; 63] = [
     take("tty", parts::terminal, "`true`: its program has a terminal; what it prints there is its output."),
     take("stdin_open", parts::stdin_open, "`true`: its input stays open, for clients of its task service."),
     take("read_only", parts::read_only, "The container's root cannot be written."),
-    take("init", truth, "An init process reaps in the container."),
+    take(
+        "init",
+        parts::init,
+        "`true`: the container's first process passes signals on to its program and reaps what others leave.",
+    ),
     take("attach", truth, "Has no effect on a node."),
     take(
         "shm_size",
@@ -414,8 +418,9 @@ pub(crate) const READ: [Key<Service>; 63] = [
     take(
         "deploy",
         limits::deploy,
-        "`resources.limits` and `resources.reservations`; what is for a cluster has no effect.",
+        "`resources.limits` and `resources.reservations`, `replicas`; what is for a cluster has no effect.",
     ),
+    take("scale", limits::scale, "As `deploy.replicas`."),
 ];
 
 /// The compose-spec's other keys of a service, with the reason.
@@ -433,7 +438,7 @@ pub(crate) const REFUSED: [(&str, &str); 12] = [
     ("post_start pre_stop", "let the image's own program do it"),
     (
         "blkio_config cgroup_parent cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime \
-         driver_opts gpus mac_address mem_swappiness oom_kill_disable pull_refresh_after scale",
+         driver_opts gpus mac_address mem_swappiness oom_kill_disable pull_refresh_after",
         "",
     ),
 ];

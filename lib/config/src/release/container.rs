@@ -76,17 +76,6 @@ impl Release {
             );
             whole = false;
         }
-        let (wanted, mark) = (service.replicas.unwrap_or(1), at.node.mark);
-        if wanted != 1 {
-            let at = at.get("deploy").and_then(|deploy| deploy.get("replicas")).unwrap_or_else(|| at.clone());
-            self.refuse(
-                &at,
-                mark,
-                "only 1 is supported: a service is one container",
-                "write it as several services",
-            );
-            whole = false;
-        }
         if container.user_namespace == Some(UserNamespace::Private)
             && (service.privileged || service.pid.is_some())
         {
@@ -136,7 +125,7 @@ impl Release {
                 } else {
                     "two things are mounted there"
                 };
-                self.refuse(at, mark, &format!("nothing can be mounted on '{target}': {why}"), "");
+                self.refuse(at, at.node.mark, &format!("nothing can be mounted on '{target}': {why}"), "");
                 whole = false;
             }
         }
