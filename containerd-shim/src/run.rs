@@ -187,6 +187,16 @@ impl Held {
     /// Waits until the container ends; the event loop.
     fn hold(&mut self, signals: &SignalFd, output: &mut Output) -> io::Result<Exit> {
         loop {
+            // First the signals, then the children: one that ends in between has its signal for the next turn.
+            while let Some(signal) = signals.read()? {
+                if signal.number != SIGCHLD {
+                    if let Some(service) = self.service.as_mut().filter(|service| service.is_paused()) {
+                        service.resume()?;
+                    }
+                    // It has not been reaped, so the id is still the container's.
+                    kill(self.pid, self.stop_signal)?;
+                }
+            }
             // Besides the container these are the child that made it, health checks and, when the container shares the
             // host's process ids, the orphans of its processes.
             while let Some((pid, exit)) = sys::process::reap()? {
@@ -200,15 +210,6 @@ impl Held {
                 }
                 let verdict = self.probe.as_mut().map(|probe| probe.reaped(pid, exit));
                 self.judge(verdict)?;
-            }
-            while let Some(signal) = signals.read()? {
-                if signal.number != SIGCHLD {
-                    if let Some(service) = self.service.as_mut().filter(|service| service.is_paused()) {
-                        service.resume()?;
-                    }
-                    // It has not been reaped, so the id is still the container's.
-                    kill(self.pid, self.stop_signal)?;
-                }
             }
             if self.sharer.as_ref().is_some_and(has_ended) {
                 kill(self.pid, Signal::SIGKILL)?;
