@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, mount};
 
@@ -88,8 +89,30 @@ pub(crate) fn watchdog() -> Checked {
     expect_paths(&["/dev/watchdog0", "/sys/class/watchdog/watchdog0"])
 }
 
+/// A clock that counts as right is written to the hardware clock.
 pub(crate) fn clock() -> Checked {
-    expect_paths(&["/dev/rtc0"])
+    const DAY: i64 = 86_400;
+    let hardware = || -> Result<i64, Box<dyn std::error::Error>> {
+        Ok(text("/sys/class/rtc/rtc0/since_epoch")?.trim().parse()?)
+    };
+    expect_paths(&["/dev/rtc0"])?;
+    let before = hardware()?;
+    sys::clock::step(DAY * 1_000_000_000)?;
+    let right = sys::clock::Lead {
+        offset: 0,
+        time_constant: 6,
+        error: Duration::from_millis(1),
+        leap: sys::clock::Leap::None,
+    };
+    sys::clock::lead(&right)?;
+    let end = Instant::now() + Duration::from_secs(10);
+    while hardware()? < before + DAY {
+        if Instant::now() > end {
+            return Err("the hardware clock is not written".into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 pub(crate) fn power_button() -> Checked {
