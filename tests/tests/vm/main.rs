@@ -3,6 +3,7 @@
 mod bad_input;
 mod boot;
 mod clock;
+mod compose;
 mod config;
 mod container_network;
 mod corruption;
