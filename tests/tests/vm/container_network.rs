@@ -143,6 +143,7 @@ const REACH: &str = r#"services:
     privileged: true
     pid: host
     ports: [99]
+    expose: [97]
     environment: {NAME: admin, PORT: "99"}
   web:
     <<: *shell
@@ -150,6 +151,9 @@ const REACH: &str = r#"services:
     environment: {NAME: web, PORT: "80"}
   db:
     <<: *shell
+    dns: 192.0.2.53
+    dns_search: [example]
+    dns_opt: ["timeout:1"]
     environment: {NAME: db, PORT: "80"}
   echo:
     image: probe
@@ -161,15 +165,15 @@ const REACH: &str = r#"services:
 #[test]
 fn containers_find_each_other_and_ports_lead_to_them() {
     let lan = lan();
-    let _names = lan.spawn(&[
-        "dnsmasq",
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--user=root",
-        "--no-resolv",
-        "--no-hosts",
-        "--address=/outside.example/192.0.2.77",
-    ]);
+    lan.address("192.0.2.53/32");
+    let names = |server: &str, answer: &str| {
+        let (server, answer) =
+            (format!("--listen-address={server}"), format!("--address=/outside.example/{answer}"));
+        let always =
+            ["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts"];
+        lan.spawn(&[&["dnsmasq", "--bind-interfaces", &server, &answer], always.as_slice()].concat())
+    };
+    let _names = [names("192.0.2.1", "192.0.2.77"), names("192.0.2.53", "192.0.2.78")];
     let build = Build::standard();
     let disk = Disk::of(&build);
     let mut vm = Vm::direct(build.clone()).on(&disk).on_lan(&lan).user_data(&node(REACH)).boot();
@@ -186,6 +190,10 @@ fn containers_find_each_other_and_ports_lead_to_them() {
     shell_says(&lan, &web, "busybox nslookup outside.example", "192.0.2.77");
     shell_says(&lan, &web, "busybox nslookup nobody", "NXDOMAIN");
     shell_says(&lan, &web, "cat /etc/resolv.conf /etc/hosts", "nameserver 172.18.0.1");
+    // Or those that the service says.
+    shell_says(&lan, &web, &by("db", "busybox nslookup outside.example"), "192.0.2.78");
+    shell_says(&lan, &web, &by("db", "cat /etc/resolv.conf"), "search example");
+    shell_says(&lan, &web, &by("db", "cat /etc/resolv.conf"), "options timeout:1");
 
     // By the node's ports: from the same container, from another one, and from the node itself.
     let page = get(NODE, 8080);
@@ -204,6 +212,9 @@ fn containers_find_each_other_and_ports_lead_to_them() {
     nobody_answers(&lan, "172.18.0.2:80");
     shell(&lan, &admin, "busybox nc -l -p 98 -e echo open >/dev/null 2>&1 </dev/null &");
     nobody_answers(&lan, &format!("{NODE}:98"));
+    shell(&lan, &admin, "busybox nc -l -p 97 -e echo open >/dev/null 2>&1 </dev/null &");
+    let exposed = request(&lan, &format!("{NODE}:97"), "hello".to_owned());
+    assert_eq!(exposed.expect("an answer"), "open\n", "what a service on the node's network exposes is open");
 
     // A connection and the ports do not need the agent; names are there again when it is.
     let mut stream = lan.inside({

@@ -461,3 +461,50 @@ fn a_program_says_itself_that_it_works_and_is_ended_when_it_falls_silent() {
     }
     vm.power_off();
 }
+
+#[test]
+fn what_is_run_where_on_what_and_for_how_long_is_as_asked_for() {
+    let see = "echo entry $$0 $$1; pwd; cat /proc/sys/kernel/domainname; cat /sys/fs/cgroup/cpuset.cpus; \
+               echo weight $$(cat /sys/fs/cgroup/cpu.weight)";
+    let asked = format!(
+        "  asked:\n    image: busybox\n    network_mode: none\n    logging: {{driver: console}}\n    attach: false\n    \
+         entrypoint: [sh, -c, {see:?}]\n    command: [one, two]\n    working_dir: /tmp\n    hostname: berth\n    \
+         domainname: example.com\n    cpuset: '0'\n    cpu_shares: 2048\n    annotations: {{org.example.pier: north}}\n"
+    );
+    let look = "grep -o '\"org.example.pier\":\"[a-z]*\"' /proc/1/root/var/lib/holdfast/generations/current/bundles/asked/config.json";
+    let looks = "    privileged: true\n    pid: host\n    depends_on: [asked]\n";
+    let stays = "trap '' TERM; echo stays; while :; do sleep 1; done";
+    let leaves = "trap 'sleep 14; echo left in peace; exit 0' TERM; echo waits; while :; do sleep 1; done";
+    let config = node(
+        "holdfast: {env: {COMPOSE_PROFILES: 'on,other'}}",
+        &[
+            asked,
+            service("looks", "busybox", look, looks),
+            service("chosen", "busybox", "echo chosen", "    profiles: [\"on\"]\n"),
+            service("left-out", "busybox", "echo chosen", "    profiles: [\"off\"]\n"),
+            service("stays", "busybox", stays, "    stop_grace_period: 1s\n"),
+            service("leaves", "busybox", leaves, "    stop_grace_period: 40s\n"),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "asked: entry one two",
+        "asked: /tmp",
+        "asked: example.com",
+        "asked: 0$",
+        "asked: weight 79",
+        "looks: \"org.example.pier\":\"north\"",
+        "chosen: chosen",
+        "stays: stays",
+        "leaves: waits",
+        // The driver of the power button comes late.
+        "holdfast: boot proven",
+    ]);
+    vm.never_said("left-out");
+    vm.monitor("system_powerdown");
+    // The one is killed long before the other is ready to go.
+    vm.expect("holdfast: service stays did not stop in time: killed");
+    vm.expect("leaves: left in peace");
+    vm.never_said("service leaves did not stop in time");
+    vm.power_off();
+}
