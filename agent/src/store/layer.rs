@@ -21,6 +21,8 @@ use crate::file::{FileError, cannot, sync_directory};
 pub(super) const RESERVE: u64 = 32 << 20;
 /// How often that is looked at.
 pub(super) const LOOK: u64 = 8 << 20;
+/// How much is read, unpacked and hashed at once: as much as stays in the processor's cache.
+const AT_ONCE: usize = 128 << 10;
 /// The most memory that zstd may ask for, as a power of two: 16 MiB. The levels that images are made with take 8 MiB.
 const ZSTD_WINDOW: u32 = 24;
 
@@ -86,7 +88,7 @@ fn create(path: &Path) -> Result<File, FileError> {
 }
 
 fn convert(packed: impl Read, layer: &Layer, out: &File, free: Free) -> Result<(), LayerError> {
-    let mut packed = BufReader::with_capacity(1 << 17, Hashing::new(packed));
+    let mut packed = BufReader::with_capacity(AT_ONCE, Hashing::new(packed));
     let mut unpacked = Sha256::new();
     let mut room = Room { file: out, free, written: 0, looked_at: 0, is_full: false };
     let result = unpack(&mut packed, layer, &mut room, &mut unpacked);
@@ -130,7 +132,8 @@ fn unpack(
     let name = Sha256::digest(images::sha256_hex(&layer.diff_id).unwrap_or_default());
     uuid.iter_mut().zip(name).for_each(|(to, from)| *to = from);
     let options = erofs::Options { uuid, build_time: 0 };
-    let tar = Into { inner: tar, hasher };
+    // Unpacking is fast only where there is room for much at once, and headers are small.
+    let tar = BufReader::with_capacity(AT_ONCE, Into { inner: tar, hasher });
     erofs::layer(tar, room, options).map_err(LayerError::Tar)?;
     Ok(())
 }

@@ -10,6 +10,8 @@
 //! * `wanted`: which images a configuration needs, and where they are; `fetch`: pulls what is missing until it is here
 //! * `damage`: what becomes of a layer whose blocks have changed; `collect`: what nobody needs goes
 
+#[cfg(test)]
+mod bench;
 mod blob;
 mod challenge;
 mod collect;
