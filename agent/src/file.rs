@@ -14,6 +14,13 @@ pub(crate) struct FileError {
     source: io::Error,
 }
 
+impl FileError {
+    /// Whether there was no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        self.source.kind() == io::ErrorKind::StorageFull
+    }
+}
+
 /// Names the operation and the file of an error.
 pub(crate) fn cannot(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     move |source| FileError { what, path: path.to_owned(), source }

@@ -211,7 +211,7 @@ fn repair(generation: &Generation, layers: &Layers, damaged: &[PathBuf], pulling
     let mut left = images;
     let mut pause = FIRST_PAUSE;
     loop {
-        left.retain(|image| !pulling.pull(image, || ()));
+        left.retain(|image| !pulling.pull(image, |_| ()));
         if left.is_empty() {
             break;
         }

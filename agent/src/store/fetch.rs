@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use images::Reference;
 
-use super::collect::{Needed, Unfinished};
+use super::collect::Needed;
 use super::progress;
 use super::pull::Pulling;
 use super::wanted::{Missing, Pulled};
@@ -47,18 +47,19 @@ impl Fetch {
     ) {
         let mut left = self.missing.clone();
         let mut pause = FIRST_PAUSE;
-        let make_room = |pulled: &Pulled| {
+        let make_room = |pulled: &Pulled, unfinished| {
             let mut needed = needed();
             needed.names.extend(self.names());
             needed.names.extend(pulled.iter().cloned());
-            if let Err(error) = self.pulling.store().collect(&needed, Unfinished::Keep) {
+            if let Err(error) = self.pulling.store().collect(&needed, unfinished) {
                 console::warning(console::chain(&error));
             }
         };
         loop {
             network.wait_online(NETWORK);
             left.retain(|image| {
-                let here = is_wanted() && self.pulling.pull(image, || make_room(pulled));
+                let here =
+                    is_wanted() && self.pulling.pull(image, |unfinished| make_room(pulled, unfinished));
                 if here {
                     pulled.insert(image.to_string());
                 }

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -15,13 +14,15 @@ use rustix::fs::fstatvfs;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::Seal;
+use super::{Free, Seal};
 use crate::file::{FileError, cannot, sync_directory};
 
 /// What must stay free: generations, logs and what containers write need room, too.
-const RESERVE: u64 = 32 << 20;
+pub(super) const RESERVE: u64 = 32 << 20;
 /// How often that is looked at.
-const LOOK: u64 = 8 << 20;
+pub(super) const LOOK: u64 = 8 << 20;
+/// How much is read, unpacked and hashed at once: as much as stays in the processor's cache.
+const AT_ONCE: usize = 128 << 10;
 /// The most memory that zstd may ask for, as a power of two: 16 MiB. The levels that images are made with take 8 MiB.
 const ZSTD_WINDOW: u32 = 24;
 
@@ -36,12 +37,24 @@ pub(crate) enum LayerError {
     Unpack(#[source] io::Error),
     #[error("it is no layer")]
     Tar(#[source] erofs::Error),
-    #[error("there is no room for it on the state partition: {} MiB are free, of which {} are kept", .free >> 20, RESERVE >> 20)]
-    Full { free: u64 },
+    #[error("there is no room for it on the state partition")]
+    Full { size: u64 },
     #[error("cannot seal {path} with fs-verity")]
     Seal { path: PathBuf, source: io::Error },
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl LayerError {
+    /// Whether there was no room.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Seal { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::File(error) => error.is_full(),
+            _ => false,
+        }
+    }
 }
 
 /// Writes the layer that `packed` holds to `file`, by way of `work`.
@@ -50,10 +63,10 @@ pub(super) fn write(
     layer: &Layer,
     work: &Path,
     file: &Path,
-    seal: Seal,
+    (seal, free): (Seal, Free),
 ) -> Result<Sealed, LayerError> {
     let new = create(work)?;
-    let written = convert(packed, layer, &new);
+    let written = convert(packed, layer, &new, free);
     let sealed = written.and_then(|()| {
         new.sync_all().map_err(cannot("write", work))?;
         // Nobody may have it open for writing when it is sealed.
@@ -74,13 +87,15 @@ fn create(path: &Path) -> Result<File, FileError> {
     File::options().read(true).write(true).create_new(true).open(path).map_err(cannot("make", path))
 }
 
-fn convert(packed: impl Read, layer: &Layer, out: &File) -> Result<(), LayerError> {
-    let mut packed = BufReader::with_capacity(1 << 17, Hashing::new(packed));
+fn convert(packed: impl Read, layer: &Layer, out: &File, free: Free) -> Result<(), LayerError> {
+    let mut packed = BufReader::with_capacity(AT_ONCE, Hashing::new(packed));
     let mut unpacked = Sha256::new();
-    let mut room = Room { file: out, written: 0, looked_at: 0, full: None };
+    let mut room = Room { file: out, free, written: 0, looked_at: 0, is_full: false };
     let result = unpack(&mut packed, layer, &mut room, &mut unpacked);
-    if let Some(free) = room.full {
-        return Err(LayerError::Full { free });
+    if room.is_full {
+        // What is still packed takes that much at least.
+        let left = layer.blob.size().saturating_sub(packed.get_ref().read);
+        return Err(LayerError::Full { size: room.written.saturating_add(left) });
     }
     // A blob that was changed on its way is that, whatever its content looks like.
     io::copy(&mut packed, &mut io::sink()).map_err(LayerError::Unpack)?;
@@ -117,7 +132,8 @@ fn unpack(
     let name = Sha256::digest(images::sha256_hex(&layer.diff_id).unwrap_or_default());
     uuid.iter_mut().zip(name).for_each(|(to, from)| *to = from);
     let options = erofs::Options { uuid, build_time: 0 };
-    let tar = Into { inner: tar, hasher };
+    // Unpacking is fast only where there is room for much at once, and headers are small.
+    let tar = BufReader::with_capacity(AT_ONCE, Into { inner: tar, hasher });
     erofs::layer(tar, room, options).map_err(LayerError::Tar)?;
     Ok(())
 }
@@ -126,17 +142,20 @@ fn unpack(
 struct Hashing<R> {
     inner: R,
     hasher: Sha256,
+    /// Bytes so far.
+    read: u64,
 }
 
 impl<R> Hashing<R> {
     fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new() }
+        Self { inner, hasher: Sha256::new(), read: 0 }
     }
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
+        self.read += count as u64;
         self.hasher.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
@@ -160,18 +179,18 @@ impl<R: Read> Read for Into<'_, R> {
 #[derive(Debug)]
 struct Room<'a> {
     file: &'a File,
+    free: Free,
     written: u64,
     looked_at: u64,
-    /// What was free when there was not enough.
-    full: Option<u64>,
+    is_full: bool,
 }
 
 impl Room<'_> {
     fn look(&mut self) -> io::Result<()> {
-        let free = free(self.file)?;
+        let free = (self.free)(self.file)?;
         self.looked_at = self.written;
         if free < RESERVE + LOOK {
-            self.full = Some(free);
+            self.is_full = true;
             return Err(Errno::NOSPC.into());
         }
         Ok(())
@@ -179,7 +198,7 @@ impl Room<'_> {
 }
 
 /// Bytes that are free where a file is.
-pub(super) fn free(file: impl AsFd) -> io::Result<u64> {
+pub(super) fn free(file: &File) -> io::Result<u64> {
     let stat = fstatvfs(file)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
@@ -190,9 +209,7 @@ impl Write for Room<'_> {
             self.look()?;
         }
         let count = self.file.write(bytes).inspect_err(|error| {
-            if error.kind() == io::ErrorKind::StorageFull {
-                self.full = Some(0);
-            }
+            self.is_full |= error.kind() == io::ErrorKind::StorageFull;
         })?;
         self.written += count as u64;
         Ok(count)

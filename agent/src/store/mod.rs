@@ -6,10 +6,12 @@
 //! over or altered is pulled anew and never used. Layers are shared between images by their diff ids.
 //!
 //! * `registry`, `challenge`, `blob`: what registries are asked, and what they may answer
-//! * `layer`: from a blob to a sealed file; `pull`: a whole image
+//! * `layer`: from a blob to a sealed file; `pull`: a whole image; `room`: whether it fits
 //! * `wanted`: which images a configuration needs, and where they are; `fetch`: pulls what is missing until it is here
 //! * `damage`: what becomes of a layer whose blocks have changed; `collect`: what nobody needs goes
 
+#[cfg(test)]
+mod bench;
 mod blob;
 mod challenge;
 mod collect;
@@ -19,6 +21,7 @@ mod layer;
 mod progress;
 mod pull;
 mod registry;
+mod room;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -48,6 +51,8 @@ use crate::file::{self, FileError, cannot};
 
 /// Seals a file and says what it is then.
 type Seal = fn(&Path) -> io::Result<Sealed>;
+/// Bytes that are free where a file is.
+type Free = fn(&File) -> io::Result<u64>;
 
 /// Held by whoever changes the index.
 static INDEX: Mutex<()> = Mutex::new(());
@@ -58,6 +63,7 @@ pub(crate) struct Store {
     directory: PathBuf,
     seal: Seal,
     measure: fn(&File) -> io::Result<String>,
+    free: Free,
 }
 
 /// Why the store cannot be changed.
@@ -69,10 +75,17 @@ pub(crate) enum StoreError {
     Encode(#[source] serde_json::Error),
 }
 
+impl StoreError {
+    /// Whether there was no room.
+    fn is_full(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_full())
+    }
+}
+
 impl Store {
     /// That of the node.
     pub(crate) fn of_node() -> Self {
-        Self { directory: paths::IMAGES.into(), seal, measure: verity_digest::measure }
+        Self { directory: paths::IMAGES.into(), seal, measure: verity_digest::measure, free: layer::free }
     }
 
     /// Where it is.
@@ -97,6 +110,13 @@ impl Store {
 
     fn index_path(&self) -> PathBuf {
         self.directory.join("index.json")
+    }
+
+    /// Bytes that there are for layers: they leave something to all others.
+    fn room(&self) -> Result<u64, FileError> {
+        let free = File::open(&self.directory).and_then(|directory| (self.free)(&directory));
+        let free = free.map_err(cannot("find out what is free at", &self.directory))?;
+        Ok(free.saturating_sub(layer::RESERVE + layer::LOOK))
     }
 
     /// The file of a layer, whether it is there or not.

@@ -11,9 +11,11 @@ use images::oci::Layer;
 use images::{Image, Reference};
 
 use super::blob::{Blob, BlobError};
+use super::collect::Unfinished;
 use super::layer::{self, LayerError};
 use super::progress::{self, Task};
 use super::registry::{Endpoint, Manifest, RegistryError, Source, endpoints};
+use super::room::Sizes;
 use super::{Store, StoreError};
 use crate::console;
 use crate::http::Client;
@@ -40,12 +42,22 @@ pub(crate) enum PullError {
     Layer { digest: String, base: String, source: LayerError },
     #[error("cannot keep it")]
     Store(#[from] StoreError),
+    #[error(
+        "there is no room for it on the state partition: it takes {} MiB or more, and there are {} MiB for images; \
+         remove what is not needed there, or use a larger disk", .needed.div_ceil(1 << 20), .free >> 20
+    )]
+    NoRoom { needed: u64, free: u64 },
 }
 
 impl PullError {
     /// Whether there was no room.
     fn is_full(&self) -> bool {
-        matches!(self, Self::Layer { source: LayerError::Full { .. }, .. })
+        match self {
+            Self::Layer { source, .. } => source.is_full(),
+            Self::Store(error) => error.is_full(),
+            Self::NoRoom { .. } => true,
+            Self::Registry(_) | Self::Blob { .. } => false,
+        }
     }
 
     /// Whether another place may have it.
@@ -53,7 +65,7 @@ impl PullError {
         match self {
             Self::Registry(_) | Self::Blob { .. } => true,
             Self::Layer { source, .. } => matches!(source, LayerError::Blob { .. }),
-            Self::Store(_) => false,
+            Self::Store(_) | Self::NoRoom { .. } => false,
         }
     }
 }
@@ -66,6 +78,7 @@ pub(crate) struct Pulling {
     registry: Registry,
     /// The wait after the first failure of a request; it doubles.
     pause: Duration,
+    sizes: Sizes,
 }
 
 impl Pulling {
@@ -76,6 +89,7 @@ impl Pulling {
             client: Client::of_streams(authorities.map(PathBuf::as_path)),
             registry: registry.clone(),
             pause: Duration::from_secs(1),
+            sizes: Sizes::default(),
         }
     }
 
@@ -89,14 +103,18 @@ impl Pulling {
         &self.store
     }
 
-    /// Pulls an image and says what went wrong; gives whether it is here. `make_room` is called once when there is none.
-    pub(crate) fn pull(&self, reference: &Reference, make_room: impl FnOnce()) -> bool {
+    /// Pulls an image and says what went wrong; gives whether it is here. `make_room` is called when there is none: once
+    /// before another attempt, and once to leave to others what that has taken in vain.
+    pub(crate) fn pull(&self, reference: &Reference, make_room: impl Fn(Unfinished)) -> bool {
         let _turn = turn();
         let name = reference.to_string();
         let mut pulled = self.image(reference);
         if pulled.as_ref().is_err_and(PullError::is_full) {
-            make_room();
+            make_room(Unfinished::Keep);
             pulled = self.image(reference);
+        }
+        if pulled.as_ref().is_err_and(PullError::is_full) {
+            make_room(Unfinished::Remove);
         }
         if let Err(error) = &pulled {
             progress::failed(&name, &console::chain(error).to_string());
@@ -157,9 +175,14 @@ impl Pulling {
             .iter()
             .filter(|layer| seen.insert(&layer.diff_id) && !self.store.holds(&index, &layer.diff_id))
             .collect();
+        let room = self.store.room().map_err(StoreError::from)?;
+        let no_room = || PullError::NoRoom { needed: self.sizes.of(&missing), free: room };
+        if self.sizes.of(&missing) > room {
+            return Err(no_room());
+        }
         let size = missing.iter().map(|layer| layer.blob.size()).fold(0, u64::saturating_add);
         task.expect(missing.len(), size, &source.endpoint.base);
-        let queue = Mutex::new(missing.into_iter());
+        let queue = Mutex::new(missing.iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || -> Result<(), PullError> {
             while let Some(layer) = next() {
@@ -175,6 +198,7 @@ impl Pulling {
                 .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             others.fold(own, Result::and)
         })
+        .map_err(|error| if error.is_full() { no_room() } else { error })
     }
 
     fn layer(&self, source: Source<'_>, layer: &Layer, task: &Task) -> Result<(), PullError> {
@@ -183,7 +207,12 @@ impl Pulling {
         let (work, file) =
             (self.store.work().join(hex), self.store.layer(&layer.diff_id).unwrap_or_default());
         let mut blob = Blob::new(source, task, &digest, layer.blob.size());
-        let written = layer::write(&mut blob, layer, &work, &file, self.store.seal);
+        let written = layer::write(&mut blob, layer, &work, &file, (self.store.seal, self.store.free));
+        match &written {
+            Ok(sealed) => self.sizes.learn(layer, sealed.size),
+            Err(LayerError::Full { size }) => self.sizes.learn(layer, *size),
+            Err(_) => {}
+        }
         if let Some(source) = blob.failure() {
             return Err(PullError::Blob { digest, source });
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use config::Credentials;
@@ -146,8 +147,12 @@ struct Node {
 impl Node {
     fn new(answer: impl Fn(Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store =
-            Store { directory: directory.path().join("images"), seal: fake_seal, measure: fake_measure };
+        let store = Store {
+            directory: directory.path().join("images"),
+            seal: fake_seal,
+            measure: fake_measure,
+            free: |_| Ok(u64::MAX),
+        };
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let heard = Arc::clone(&asked);
         let port = serve(move |mut stream| {
@@ -336,6 +341,42 @@ fn ranged(mut answer: Answer, lines: &[String]) -> Answer {
         answer.headers.push(format!("Content-Range: bytes {from}-{}/{whole}", whole - 1));
     }
     answer
+}
+
+/// How much a layer may take of a disk on which there is little room.
+static LITTLE: AtomicU64 = AtomicU64::new(4 << 20);
+
+fn little(file: &File) -> io::Result<u64> {
+    let all = LITTLE.load(Ordering::Relaxed) + layer::RESERVE + layer::LOOK;
+    Ok(all.saturating_sub(file.metadata()?.len()))
+}
+
+#[test]
+fn what_finds_no_room_is_said_with_its_size_and_asked_for_no_more_than_needed() {
+    // The first two fit, the third does not; packed they are small.
+    let tars = [1_usize, 2, 12].map(|mib| tar(&vec![7; mib << 20]));
+    let packed = tars.each_ref().map(|tar| zstd::encode_all(&tar[..], 3).unwrap());
+    let content = Content::of(&tars.each_ref().map(|tar| digest(tar)), &packed);
+    let third = content.layers[2].clone();
+    let mut node = Node::new(move |(path, _)| content.answer(path));
+    node.store.free = little;
+    let pulling = node.pulling(|_, _| ());
+    let rooms = Mutex::new(Vec::new());
+    let make_room = |unfinished| {
+        node.store.collect(&Needed::default(), unfinished).unwrap();
+        rooms.lock().unwrap().push((unfinished, node.store.index().layers.len()));
+    };
+    assert!(!pulling.pull(&node.reference(), make_room));
+    assert_eq!(*rooms.lock().unwrap(), [(Unfinished::Keep, 2), (Unfinished::Remove, 0)]);
+    assert!(node.has_nothing());
+    assert!(fs::read_dir(node.store.directory().join("layers/sha256")).unwrap().next().is_none());
+    let fetched = || node.asked.lock().unwrap().iter().filter(|path| path.ends_with(&third)).count();
+    assert_eq!(fetched(), 1, "how large it is was known after the first attempt");
+    let reason = console::chain(&pulling.image(&node.reference()).unwrap_err()).to_string();
+    assert!(reason.contains("it takes 12 MiB or more, and there are 3 MiB for images"), "{reason}");
+    LITTLE.store(40 << 20, Ordering::Relaxed);
+    pulling.image(&node.reference()).unwrap();
+    assert_eq!(fetched(), 2);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Images are pulled from registries, kept, and never run when they are not what they are to be.
 
+use std::fs::{self, File};
 use std::time::Duration;
 
 use vm_tests::{
     Build, Disk, Lan, Process, Registry, Request, Response, Vm, VmBuilder, busybox_image, busybox_program,
+    directory,
 };
 
 use crate::datasources::lan_with;
@@ -46,6 +48,29 @@ impl Harbour {
         Vm::direct(Build::standard()).on(&self.disk).on_lan(&self.lan).user_data(user_data)
     }
 }
+
+/// Leaves images hardly any of the disk, until one has failed for want of room.
+const HOG: &str = r#"  hog:
+    image: busybox
+    network_mode: none
+    privileged: true
+    pid: host
+    volumes: ['data:/data']
+    logging: {driver: console}
+    command:
+      - sh
+      - -c
+      - |
+        rm -f /data/big
+        free=$$(($$(stat -f -c %a /data) * 4096))
+        busybox fallocate -l $$((free - (56 << 20))) /data/big && echo filled
+        until grep -q 'no room' /proc/1/root/run/holdfast/images.json 2>/dev/null; do sleep 1; done
+        cd /proc/1/root/var/lib/holdfast/images
+        echo left over: $$(ls new layers/sha256 | grep -c erofs), $$(cat index.json 2>/dev/null | grep -c /app)
+        rm /data/big && echo made room
+        exec sleep 100000
+volumes: {data: {}}
+"#;
 
 /// One service that says what its image has to say.
 fn user_data(image: &str, more: &str) -> String {
@@ -199,5 +224,35 @@ fn a_bit_that_changes_on_the_disk_is_found_and_its_layer_pulled_again() {
     ]);
     vm.expect("holdfast: image 192.0.2.1:5000/app@sha256:[0-9a-f]+: pulled");
     vm.expect("app: ahoy");
+    vm.power_off();
+}
+
+#[test]
+fn an_image_that_finds_no_room_leaves_nothing_behind_and_is_pulled_once_there_is() {
+    let harbour = Harbour::new();
+    // Packed it is nothing, so that nobody knows before it is unpacked.
+    let folder = directory().join("images");
+    fs::create_dir_all(&folder).expect("target/vm-tests can be made");
+    let large = File::create(folder.join("large")).and_then(|file| file.set_len(40 << 20));
+    large.expect("a file can have holes");
+    let layer = "[[layer]]\nfile = [{ path = 'words', text = 'ahoy' }, { path = 'large', from = 'large' }]\n";
+    harbour.registry.push("app:v1", &busybox_image("large-app", layer));
+
+    let mut vm = harbour.boot(&format!("#cloud-config\nservices:\n{HOG}"));
+    vm.expect("hog: filled");
+    vm.power_off();
+    let mut vm = harbour.boot(&user_data(&format!("{REGISTRY}/app:v1"), HOG));
+    vm.expect_all(&[
+        "holdfast: config waits for 192.0.2.1:5000/app:v1: generation 1 keeps running",
+        "hog: filled",
+        "image 192.0.2.1:5000/app:v1: there is no room for it on the state partition: it takes [0-9]+ MiB or more, \
+         and there are [0-9]+ MiB for images; remove what is not needed there, or use a larger disk; it is tried again",
+        "hog: left over: 0, 0",
+    ]);
+    vm.expect("hog: made room");
+    vm.expect("holdfast: image 192.0.2.1:5000/app:v1: pulled, sha256:");
+    vm.expect("accepted as generation 2");
+    vm.expect("app: ahoy");
+    vm.never_said("service hog (exited|failed|stopped)|hog: .*(rror|annot)");
     vm.power_off();
 }
