@@ -169,8 +169,14 @@ fn containers_find_each_other_and_ports_lead_to_them() {
     let names = |server: &str, answer: &str| {
         let (server, answer) =
             (format!("--listen-address={server}"), format!("--address=/outside.example/{answer}"));
-        let always =
-            ["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts"];
+        let always = [
+            "--pid-file=",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--user=root",
+            "--no-resolv",
+            "--no-hosts",
+        ];
         lan.spawn(&[&["dnsmasq", "--bind-interfaces", &server, &answer], always.as_slice()].concat())
     };
     let _names = [names("192.0.2.1", "192.0.2.77"), names("192.0.2.53", "192.0.2.78")];
