@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plan::paths;
@@ -79,6 +79,19 @@ enum Helper {
     Trial,
     Bless,
     GiveUp,
+}
+
+impl Helper {
+    /// The cgroup that it has for itself.
+    fn cgroup(self) -> Option<PathBuf> {
+        let name = match self {
+            Self::Late => return None,
+            Self::Trial => esp::TRIAL,
+            Self::Bless => esp::BLESS,
+            Self::GiveUp => esp::GIVE_UP,
+        };
+        Some(cgroup::system(name))
+    }
 }
 
 /// Everything that PID 1 holds while services run.
@@ -415,6 +428,9 @@ impl Runtime {
     }
 
     fn helper_ended(&mut self, helper: Helper, exit: Exit) {
+        if let Some(cgroup) = helper.cgroup() {
+            cgroup::remove(&cgroup);
+        }
         match helper {
             Helper::Late => {
                 self.buttons.look();

@@ -6,7 +6,7 @@ different() {
 }
 
 counts() {
-    shims=$(grep -l bundles/ /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3)
+    shims=$(grep -lx containerd-shim /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3)
     echo "services $(pidof sleep | wc -w)" \
         "mounts $(wc -l < /proc/1/mountinfo)" \
         "cgroups $(find /proc/1/root/sys/fs/cgroup -type d | wc -l)" \
