@@ -35,7 +35,6 @@ fn no_seal(path: &Path) -> io::Result<Sealed> {
 }
 
 #[test]
-#[ignore = "for bench/pull"]
 fn pull() {
     let reference = Reference::parse(&given("BENCH_IMAGE")).unwrap();
     let store = Store {
@@ -51,7 +50,6 @@ fn pull() {
 
 /// The least that there is to do: to hash the blobs, to unpack them, and to hash what comes out.
 #[test]
-#[ignore = "for bench/pull"]
 fn check() {
     for path in given("BENCH_BLOBS").split(':') {
         let blob = || BufReader::with_capacity(1 << 17, File::open(path).unwrap());

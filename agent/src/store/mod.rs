@@ -10,7 +10,7 @@
 //! * `wanted`: which images a configuration needs, and where they are; `fetch`: pulls what is missing until it is here
 //! * `damage`: what becomes of a layer whose blocks have changed; `collect`: what nobody needs goes
 
-#[cfg(test)]
+#[cfg(all(test, feature = "bench"))]
 mod bench;
 mod blob;
 mod challenge;
