@@ -43,6 +43,11 @@ impl Cgroup {
         }
     }
 
+    /// Makes it, where its service has one.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        fs::create_dir(&self.path)
+    }
+
     /// One of its files, for reading.
     pub(crate) fn open(&self, file: &str) -> io::Result<File> {
         File::open(self.path.join(file))

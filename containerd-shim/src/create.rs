@@ -6,6 +6,7 @@
 //!
 //! How it goes is told through a pipe: [`crate::report`].
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io;
@@ -22,11 +23,14 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use plan::{ServiceName, ShimConfig};
+use seccomp::Filter;
 use tracing::field::Field;
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::cgroup::path_in_config;
+use crate::cgroup::{Cgroup, path_in_config};
+use crate::devices;
 use crate::filter;
 use crate::ids::{self, Ids};
 use crate::init;
@@ -73,9 +77,8 @@ pub(crate) fn create(
     match unsafe { fork() }.map_err(|error| CreateError::Fork(error.into()))? {
         ForkResult::Child => {
             drop(hearer);
-            if let Err(reason) = create_here(bundle, config, rootfs, ids, stdio, &report) {
-                report.refused(crate::CANNOT_RUN, &reason);
-            }
+            let Err(reason) = create_here(bundle, config, rootfs, ids, stdio, &report);
+            report.refused(crate::CANNOT_RUN, &reason);
             std::process::exit(0);
         }
         ForkResult::Parent { child } => {
@@ -85,7 +88,8 @@ pub(crate) fn create(
     }
 }
 
-/// The child's part of [`create`].
+/// The child's part of [`create`]. Ends the process when the container's program has been started: giving memory back first
+/// would copy the pages that are shared with the shim.
 fn create_here(
     bundle: &Path,
     config: &ShimConfig,
@@ -93,7 +97,7 @@ fn create_here(
     ids: Option<&Ids>,
     stdio: Stdio<'_>,
     report: &Report,
-) -> Result<(), String> {
+) -> Result<Infallible, String> {
     let said = |what: &'static str| move |error: &dyn std::error::Error| format!("cannot {what}: {error}");
     report::end_with_the_killed().map_err(|error| said("watch its processes")(&error))?;
     SigSet::empty().thread_set_mask().map_err(|error| said("unblock signals")(&error))?;
@@ -106,23 +110,21 @@ fn create_here(
     let init = config.init.then(init::handle).transpose().map_err(|error| said("open its init")(&error))?;
     let init = init.map(Arc::new);
     let path = bundle.join("config.json");
-    let mut spec =
-        Spec::load(&path).map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
+    // libcontainer's way, from a reader, takes four times the work.
+    let spec = fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+    let mut spec: Spec = spec.map_err(|error| format!("cannot understand {}: {error}", path.display()))?;
     check(&spec, config, rootfs).map_err(|error| format!("{}: {error}", path.display()))?;
-    let completed = completed(&config.name);
-    let joined = ids.is_some()
-        && network::enter_shared(&mut spec)
+    if ids.is_some() {
+        network::enter_shared(&mut spec)
             .map_err(|error| said("join the other container's network")(&error))?;
-    let completes = spec::complete(&mut spec, config, rootfs, ids).map_err(|error| chain(&error))?;
-    let changed = joined | completes | filter::prepare(&mut spec);
-    let bundle = if changed {
-        fs::create_dir(&completed)
-            .and_then(|()| spec.save(completed.join("config.json")).map_err(io::Error::other))
-            .map_err(|error| said("keep the completed config.json")(&error))?;
-        &completed
-    } else {
-        bundle
-    };
+    }
+    spec::complete(&mut spec, config, rootfs, ids).map_err(|error| chain(&error))?;
+    let filter = filter::take(&mut spec).map_err(|error| said("make its filter on system calls")(&error))?;
+    let completed = Completed::of(&config.name);
+    completed.keep(&spec, filter.as_ref()).map_err(|error| said("keep the completed config.json")(&error))?;
+    let cgroup = Cgroup::of(&config.name);
+    cgroup.make().map_err(|error| said("make its control group")(&error))?;
+    devices::restrict(&cgroup, &spec).map_err(|error| chain(&error))?;
     if let Some(process) = spec.process() {
         // Programs open /dev/stdout as the user they run as.
         let user = process.user();
@@ -143,14 +145,14 @@ fn create_here(
     }
 
     let mut container = ContainerBuilder::new(config.name.to_string(), SyscallType::default())
-        .with_executor(Exec { report: report.clone(), init })
+        .with_executor(Exec { report: report.clone(), init, filter })
         .with_root_path(directory(&config.name).join("state"))
         .map_err(|error| error.to_string())?
         .with_console_socket(stdio.console)
         .with_stdin(stdio.stdin)
         .with_stdout(stdio.output.stdout)
         .with_stderr(stdio.output.stderr)
-        .as_init(bundle)
+        .as_init(completed.bundle())
         .with_systemd(false)
         .build()
         .map_err(|error| error.to_string())?;
@@ -162,18 +164,47 @@ fn create_here(
         let interfaces = config.network.as_ref().map_or(&[][..], |network| &network.interfaces);
         network::connect(pid.as_raw(), interfaces).map_err(|error| sys::console::chain(&error))?;
     }
-    container.start().map_err(|error| error.to_string())
+    container.start().map_err(|error| error.to_string())?;
+    std::process::exit(0)
 }
 
-/// The `config.json` that the container of `bundle` was made from.
-pub(crate) fn config_of(bundle: &Path, name: &ServiceName) -> PathBuf {
-    let completed = completed(name).join("config.json");
-    if completed.exists() { completed } else { bundle.join("config.json") }
-}
+/// What a container was made from: the bundle with what only the image and the node can tell, and without the filter,
+/// which lies beside it as the kernel takes it.
+#[derive(Debug)]
+pub(crate) struct Completed(PathBuf);
 
-/// The bundle with what only the image and the node can tell, where there is any of it.
-fn completed(name: &ServiceName) -> PathBuf {
-    directory(name).join("bundle")
+impl Completed {
+    /// That of the service `name`.
+    pub(crate) fn of(name: &ServiceName) -> Self {
+        Self(directory(name).join("bundle"))
+    }
+
+    /// That in this directory.
+    #[cfg(test)]
+    pub(crate) fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    fn bundle(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.0.join("config.json")
+    }
+
+    /// There is none when the container has no filter.
+    pub(crate) fn filter(&self) -> PathBuf {
+        self.0.join("filter")
+    }
+
+    fn keep(&self, spec: &Spec, filter: Option<&Filter>) -> io::Result<()> {
+        fs::create_dir(&self.0)?;
+        if let Some(filter) = filter {
+            fs::write(self.filter(), filter.to_bytes())?;
+        }
+        spec.save(self.config()).map_err(io::Error::other)
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -226,14 +257,15 @@ struct Exec {
     report: Report,
     /// This program, for a container that has an init.
     init: Option<Arc<File>>,
+    filter: Option<Filter>,
 }
 
 impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let args = spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default();
         let [program, args @ ..] = args else { return Err(ExecutorError::InvalidArg) };
-        if let Err(error) = filter::load(spec) {
-            let reason = chain(&error);
+        if let Some(Err(error)) = self.filter.as_ref().map(Filter::load) {
+            let reason = format!("cannot load the filter on system calls: {error}");
             self.report.refused(crate::CANNOT_RUN, &reason);
             return Err(ExecutorError::Other(reason));
         }
@@ -260,6 +292,11 @@ struct FirstError(Report);
 impl Subscriber for FirstError {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() == Level::ERROR
+    }
+
+    /// What is below it is then not even looked at.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::ERROR)
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -26,9 +26,10 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, open
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, ioctl_tiocsctty, pidfd_open};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use seccomp::Filter;
 
 use crate::cgroup::path_in_config;
-use crate::filter;
+use crate::create::Completed;
 
 /// The exit code of a fork that could not become what the container is, as Docker's for a program that cannot be run.
 const CANNOT_EXECUTE: i32 = 126;
@@ -72,14 +73,19 @@ impl Stdio {
 pub(crate) struct Container {
     pid: Pid,
     name: ServiceName,
-    /// What it was made from: kept open, as its generation may be removed while it runs.
+    /// What it was made from.
     config: File,
+    filter: Option<File>,
 }
 
 impl Container {
-    /// The container `name` whose first process is `pid`, made from the `config.json` at `config`.
-    pub(crate) fn new(pid: Pid, name: &ServiceName, config: &Path) -> io::Result<Self> {
-        Ok(Self { pid, name: name.clone(), config: File::open(config)? })
+    /// The container `name` whose first process is `pid`.
+    pub(crate) fn new(pid: Pid, name: &ServiceName, from: &Completed) -> io::Result<Self> {
+        let filter = match File::open(from.filter()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
+        Ok(Self { pid, name: name.clone(), config: File::open(from.config())?, filter })
     }
 
     /// Starts `program` in the container, in a session and process group of its own. Returns the process, which is the
@@ -108,7 +114,12 @@ impl Container {
     fn join(&self, program: &Program, stdio: &Stdio, report: &mut File) -> io::Result<()> {
         take_up_capabilities()?;
         SigSet::empty().thread_set_mask()?;
-        let spec = self.spec()?;
+        let spec = serde_json::from_slice(&content(&self.config)?)?;
+        let filter = self.filter.as_ref().map(|file| {
+            let filter = Filter::from_bytes(&content(file)?);
+            filter.ok_or_else(|| io::Error::other("the filter on system calls is not whole"))
+        });
+        let filter = filter.transpose()?;
         let cgroup = Path::new("/sys/fs/cgroup")
             .join(path_in_config(&self.name).strip_prefix("/").unwrap_or(Path::new("")));
         let cgroup = OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"))?;
@@ -120,7 +131,7 @@ impl Container {
         // SAFETY: as for the first fork.
         match unsafe { fork() }? {
             ForkResult::Child => {
-                let failed = become_contained(&spec, program, &cgroup, stdio);
+                let failed = become_contained(&spec, filter.as_ref(), program, &cgroup, stdio);
                 let code = match failed {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => NOT_FOUND,
                     Ok(()) | Err(_) => CANNOT_EXECUTE,
@@ -154,12 +165,13 @@ impl Container {
         let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         Ok((master.into(), slave.into()))
     }
+}
 
-    fn spec(&self) -> io::Result<Spec> {
-        let mut text = vec![0; usize::try_from(self.config.metadata()?.len()).map_err(io::Error::other)?];
-        self.config.read_exact_at(&mut text, 0)?;
-        serde_json::from_slice(&text).map_err(io::Error::other)
-    }
+/// All of a file, from its beginning.
+fn content(file: &File) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    file.read_exact_at(&mut content, 0)?;
+    Ok(content)
 }
 
 /// Takes up what the shim has given up for as long as it only waits.
@@ -205,7 +217,13 @@ fn limit_as(spec: &Spec) -> io::Result<()> {
 
 /// Makes this process one of the container's and executes the program. Returns why that failed. The order is
 /// libcontainer's for the first process.
-fn become_contained(spec: &Spec, program: &Program, mut cgroup: &File, stdio: &Stdio) -> io::Result<()> {
+fn become_contained(
+    spec: &Spec,
+    filter: Option<&Filter>,
+    program: &Program,
+    mut cgroup: &File,
+    stdio: &Stdio,
+) -> io::Result<()> {
     let other = |error: &dyn std::error::Error| io::Error::other(error.to_string());
     let process = spec.process().as_ref().ok_or(io::ErrorKind::InvalidData)?;
     cgroup.write_all(b"0")?;
@@ -242,7 +260,7 @@ fn become_contained(spec: &Spec, program: &Program, mut cgroup: &File, stdio: &S
     if let Some(held) = process.capabilities() {
         capabilities::drop_privileges(held, syscall.as_ref()).map_err(|error| other(&error))?;
     }
-    filter::load(spec).map_err(|error| other(&error))?;
+    filter.map_or(Ok(()), Filter::load)?;
     Err(execute(process, program))
 }
 

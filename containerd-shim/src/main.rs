@@ -15,8 +15,8 @@
 //! - `root.path` is `/run/holdfast/shim/NAME/rootfs`, `linux.cgroupsPath` is `/services.slice/NAME/container`;
 //! - the default security set: the capabilities CHOWN, DAC_OVERRIDE, FSETID, FOWNER, SETGID, SETUID, SETPCAP,
 //!   NET_BIND_SERVICE, SYS_CHROOT, KILL, AUDIT_WRITE and SETFCAP as bounding, effective and permitted ones (Docker's
-//!   set without MKNOD, SYS_RESOURCE and NET_RAW), `noNewPrivileges`, the profile in `rootfs/seccomp.json`, a device
-//!   rule that denies all (libcontainer adds the harmless devices), and Docker's masked and read-only paths.
+//!   set without MKNOD, SYS_RESOURCE and NET_RAW), `noNewPrivileges`, the profile in `rootfs/seccomp.json`, device
+//!   rules that deny all but the harmless ones, and Docker's masked and read-only paths.
 
 #![expect(unsafe_code, reason = "what creates the container or enters it is a fork of the shim")]
 
@@ -24,6 +24,7 @@ mod budget;
 mod cgroup;
 mod console;
 mod create;
+mod devices;
 mod exec;
 mod files;
 mod filter;

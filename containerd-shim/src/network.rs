@@ -55,18 +55,18 @@ pub(crate) fn prepare(directory: &Path, network: &ContainerNetwork) -> Result<Op
     Ok(Some(handle))
 }
 
-/// Joins the network of another container that `spec` names, so that the container is made in it: with a user namespace of its
-/// own it may not join another one's network any more. Says whether there is one.
-pub(crate) fn enter_shared(spec: &mut Spec) -> io::Result<bool> {
+/// Joins the network of another container, if `spec` names one, so that the container is made in it: with a user namespace of
+/// its own it may not join another one's network any more.
+pub(crate) fn enter_shared(spec: &mut Spec) -> io::Result<()> {
     let Some(namespaces) = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut()) else {
-        return Ok(false);
+        return Ok(());
     };
     let shared = |ns: &LinuxNamespace| ns.typ() == LinuxNamespaceType::Network && ns.path().is_some();
-    let Some(place) = namespaces.iter().position(shared) else { return Ok(false) };
+    let Some(place) = namespaces.iter().position(shared) else { return Ok(()) };
     if let Some(path) = namespaces.remove(place).path() {
         setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// The first process of another service's container.

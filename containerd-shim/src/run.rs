@@ -17,7 +17,7 @@ use sys::signals::{SIGCHLD, SIGINT, SIGKILL, SIGTERM, SignalFd};
 
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::console::{self, ConsoleSocket};
-use crate::create::{self, CreateError, Stdio};
+use crate::create::{self, Completed, CreateError, Stdio};
 use crate::exec::{Container, give_up_capabilities};
 use crate::files::{self, FileError};
 use crate::ids::{IdError, Ids};
@@ -129,7 +129,7 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
             .transpose()
             .map_err(setup("take its terminal"))?;
     }
-    let entry = Container::new(container, &config.name, &create::config_of(bundle, &config.name));
+    let entry = Container::new(container, &config.name, &Completed::of(&config.name));
     let entry = Rc::new(entry.map_err(setup("keep what the container was made from"))?);
     let mut held = Held {
         pid: container,

@@ -39,22 +39,20 @@ pub(crate) enum SpecError {
     Spec(#[from] OciSpecError),
 }
 
-/// Completes `spec` for the image in `rootfs`; says whether that changed anything.
+/// Completes `spec` for the image in `rootfs`.
 pub(crate) fn complete(
     spec: &mut Spec,
     config: &ShimConfig,
     rootfs: &Path,
     ids: Option<&Ids>,
-) -> Result<bool, SpecError> {
+) -> Result<(), SpecError> {
     let user = user::resolve(rootfs, &config.user)?;
     let all = user.groups.iter().chain([&user.uid, &user.gid]);
     if let Some(id) = all.copied().find(|id| ids.is_some_and(|ids| ids.range().on_node(*id).is_none())) {
         return Err(SpecError::NoId { id });
     }
-    let mut changed = false;
     if let Some(process) = spec.process_mut() {
         let own = process.user_mut();
-        changed |= (own.uid(), own.gid()) != (user.uid, user.gid) || !user.groups.is_empty();
         own.set_uid(user.uid).set_gid(user.gid);
         own.set_additional_gids((!user.groups.is_empty()).then_some(user.groups));
         let env = process.env_mut().get_or_insert_default();
@@ -65,15 +63,12 @@ pub(crate) fn complete(
     let mut found = Vec::new();
     for device in &config.devices {
         add(spec, device, &mut found)?;
-        changed = true;
     }
     match ids {
-        _ if found.is_empty() => {}
-        None => make(spec, found)?,
-        Some(ids) => mount(spec, config, ids, &found)?,
+        _ if found.is_empty() => Ok(()),
+        None => make(spec, found),
+        Some(ids) => mount(spec, config, ids, &found),
     }
-    // Without another reason libcontainer finds the home by itself; a health check has to be told.
-    Ok(changed || config.health.is_some())
 }
 
 /// Where a device is to be, and what it is.

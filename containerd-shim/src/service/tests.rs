@@ -16,6 +16,7 @@ use rustix::event::{Timespec, poll};
 use task::ExecRequest;
 
 use super::*;
+use crate::create::Completed;
 
 const PATIENCE: i64 = 20_000_000_000;
 
@@ -26,9 +27,9 @@ fn serve(directory: &Path) -> (mpsc::Sender<sys::process::Exit>, thread::JoinHan
     let directory = directory.to_owned();
     let server = thread::spawn(move || {
         let name = ServiceName::new("web").unwrap();
-        let config = directory.join("config.json");
-        fs::write(&config, "{}").unwrap();
-        let container = Rc::new(Container::new(Pid::this(), &name, &config).unwrap());
+        let completed = Completed::at(&directory);
+        fs::write(completed.config(), "{}").unwrap();
+        let container = Rc::new(Container::new(Pid::this(), &name, &completed).unwrap());
         let cgroup = directory.join("cgroup");
         fs::create_dir(&cgroup).unwrap();
         fs::write(cgroup.join("cgroup.procs"), "12\n345\n").unwrap();

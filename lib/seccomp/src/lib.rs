@@ -76,6 +76,20 @@ impl Filter {
         Ok(Self { program, flags })
     }
 
+    /// For a file that [`Self::from_bytes`] reads: the flags, then the program as the kernel is given it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let program = self.program.iter().flat_map(|instruction| instruction.to_bytes());
+        self.flags.to_ne_bytes().into_iter().chain(program).collect()
+    }
+
+    /// The filter of [`Self::to_bytes`]; none when it is not whole.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (flags, program) = bytes.split_first_chunk()?;
+        let (program, []) = program.as_chunks() else { return None };
+        let program = program.iter().copied().map(Instruction::from_bytes).collect();
+        Some(Self { program, flags: u32::from_ne_bytes(*flags) })
+    }
+
     /// Puts it over all further system calls of this thread and its children; see [`sys::seccomp::load`].
     pub fn load(&self) -> io::Result<()> {
         sys::seccomp::load(&self.program, self.flags)

@@ -218,3 +218,17 @@ fn what_is_no_filter_is_refused() {
         assert!(error.contains(reason), "{error}");
     }
 }
+
+#[test]
+fn a_filter_that_was_kept_is_the_same() {
+    let profile: LinuxSeccomp = serde_json::from_value(json!({
+        "defaultAction": "SCMP_ACT_ERRNO", "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+        "syscalls": [{ "names": ["read", "write", "exit"], "action": "SCMP_ACT_ALLOW" }],
+    }))
+    .expect("a profile");
+    let filter = Filter::new(&profile).expect("a filter");
+    let kept = filter.to_bytes();
+    assert_eq!(Filter::from_bytes(&kept), Some(filter));
+    assert_eq!(Filter::from_bytes(&kept[..kept.len() - 1]), None);
+    assert_eq!(Filter::from_bytes(&[]), None);
+}

@@ -16,6 +16,22 @@ pub struct Instruction {
     pub value: u32,
 }
 
+impl Instruction {
+    /// How many bytes one takes.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// As it lies in memory.
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.value.to_ne_bytes());
+        [a, b, self.if_true, self.if_false, c, d, e, f]
+    }
+
+    /// The one of [`Self::to_bytes`].
+    pub fn from_bytes([a, b, if_true, if_false, c, d, e, f]: [u8; Self::SIZE]) -> Self {
+        Self { code: u16::from_ne_bytes([a, b]), if_true, if_false, value: u32::from_ne_bytes([c, d, e, f]) }
+    }
+}
+
 /// Puts a program over all further system calls of this thread and its children. It takes the bit against new privileges,
 /// or `CAP_SYS_ADMIN` in the thread's user namespace.
 pub fn load(program: &[Instruction], flags: u32) -> io::Result<()> {
