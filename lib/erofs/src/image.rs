@@ -5,7 +5,7 @@
 //! among the last few blocks. Only an inode whose attributes fill a block alone begins a block, and has no tail.
 
 use std::collections::HashMap;
-use std::io::{Seek, Write};
+use std::io::{self, Read, Seek, Write};
 
 use crate::tree::{Id, Kind, ROOT, Tree};
 use crate::{BLOCK_SIZE, Error, Metadata, Options, Special, Summary, xattr};
@@ -24,6 +24,8 @@ const OPEN_BLOCKS: usize = 16;
 const SUPERBLOCK: usize = 1024;
 const MAGIC: u32 = 0xe0f5_e1e2;
 const FEATURES: u32 = 1 | 2;
+/// The identity in the superblock.
+const UUID: usize = SUPERBLOCK + 48;
 
 /// Everything about one inode that is settled before the first is written.
 struct Placed {
@@ -305,10 +307,29 @@ fn first_block(options: Options, root: u16, inodes: u64, blocks: u32, metadata: 
     put(&blocks.to_le_bytes());
     put(&metadata.to_le_bytes());
     put(&[0; 4]);
-    put(&options.uuid);
+    name(&mut block, options.uuid);
+    block
+}
+
+/// Puts in the identity, and the checksum of everything.
+fn name(block: &mut [u8; BLOCK_SIZE], uuid: [u8; 16]) {
+    block[UUID..UUID + 16].copy_from_slice(&uuid);
+    block[SUPERBLOCK + 4..SUPERBLOCK + 8].fill(0);
     let checksum = crc32c(&block[SUPERBLOCK..]);
     block[SUPERBLOCK + 4..SUPERBLOCK + 8].copy_from_slice(&checksum.to_le_bytes());
-    block
+}
+
+/// Gives a finished image another identity: the bytes are those that it would have had if it had been written with it.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn set_uuid(image: &mut (impl Read + Write + Seek), uuid: [u8; 16]) -> io::Result<()> {
+    let mut block = [0; BLOCK_SIZE];
+    image.rewind()?;
+    image.read_exact(&mut block)?;
+    name(&mut block, uuid);
+    image.rewind()?;
+    image.write_all(&block)
 }
 
 /// CRC-32C without the final inversion, as the kernel's `crc32c` gives it.

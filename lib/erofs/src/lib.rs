@@ -13,11 +13,12 @@ use std::io;
 
 mod image;
 mod layer;
-mod tar;
+pub mod tar;
 mod tree;
 mod writer;
 mod xattr;
 
+pub use image::set_uuid;
 pub use layer::layer;
 pub use writer::Writer;
 

@@ -14,12 +14,15 @@ const BLOCK: usize = 512;
 /// Upper bound of long names and PAX records, the same as in Go's `archive/tar`.
 const MAX_EXTENSION: u64 = 1 << 20;
 
-/// One entry; its content is read through [`Reader::content`].
+/// One entry; its content is read through [`Reader::content`]. Nothing of it has been judged.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: Kind,
+pub struct Entry {
+    /// Its path as the archive has it.
+    pub path: Vec<u8>,
+    /// What a link leads to.
+    pub link: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
     pub(crate) mode: u16,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -28,19 +31,28 @@ pub(crate) struct Entry {
     pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
+/// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File,
+    /// One more name of another entry.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     Char,
+    /// A block device.
     Block,
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
+/// Reads an archive entry by entry.
 #[derive(Debug)]
-pub(crate) struct Reader<R> {
+pub struct Reader<R> {
     input: R,
     offset: u64,
     /// Bytes of the current entry's content that have not been read.
@@ -62,12 +74,17 @@ struct Extensions {
 }
 
 impl<R: Read> Reader<R> {
-    pub(crate) fn new(input: R) -> Self {
+    /// Begins at the first header.
+    pub fn new(input: R) -> Self {
         Self { input, offset: 0, content: 0, padding: 0 }
     }
 
     /// The next entry; `None` at the end of the archive. What was not read of the last content is skipped.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Error> {
+    ///
+    /// # Errors
+    /// When the archive cannot be read, is damaged, or holds what is not supported.
+    #[expect(clippy::should_implement_trait, reason = "an entry's content is read before the next entry")]
+    pub fn next(&mut self) -> Result<Option<Entry>, Error> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_content()?;
@@ -110,12 +127,20 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads the current entry's content.
-    pub(crate) fn content(&mut self) -> impl Read {
+    pub fn content(&mut self) -> impl Read {
         Content(self)
     }
 
+    /// How many bytes of that are left.
+    pub fn left(&self) -> u64 {
+        self.content
+    }
+
     /// Reads the stream to its very end.
-    pub(crate) fn drain(mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn drain(mut self) -> Result<(), Error> {
         let drained = io::copy(&mut self.input, &mut io::sink());
         drained.map_err(|source| self.failed(source)).map(|_| ())
     }

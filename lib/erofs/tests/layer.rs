@@ -150,6 +150,18 @@ fn nothing_leads_out_of_a_layer() {
 }
 
 #[test]
+fn a_layer_can_be_named_when_it_is_known() {
+    let tar = tar(&[("etc", DIRECTORY, ""), ("etc/file", FILE, "content")]);
+    let write = |uuid| {
+        let options = Options { uuid, build_time: 0 };
+        erofs::layer(&tar[..], Cursor::new(Vec::new()), options).unwrap().0
+    };
+    let mut named = write([0; 16]);
+    erofs::set_uuid(&mut named, [7; 16]).unwrap();
+    assert!(named.into_inner() == write([7; 16]).into_inner());
+}
+
+#[test]
 fn long_names_come_as_gnu_or_pax() {
     let long = format!("{}/{}", "d".repeat(180), "f".repeat(200));
     let mut builder = Builder::new(Vec::new());
