@@ -150,8 +150,12 @@ fn take(
         Err(Held::Waits { config, fetch }) => {
             let why = format!("waits for {}", fetch.names().join(", "));
             // Without an earlier one the machine is made ready for it, so that the images can be had.
+            let last = keep_last(host, generations, &why);
+            if last.is_some() {
+                apply::before_import(&config.machine);
+            }
             let ready = || Some(Running { generation: None, found: found?.clone(), config: *config });
-            (keep_last(host, generations, &why).or_else(ready), Taken::Waits(fetch))
+            (last.or_else(ready), Taken::Waits(fetch))
         }
     };
     clock::apply(running.as_ref().and_then(|running| running.config.machine.ntp.as_ref()));
@@ -221,7 +225,7 @@ impl Running {
         // What cannot be written was said when the generation was made.
         let authorities = apply::certificates_for_containers(machine.ca_certs.as_ref()).ok().flatten();
         let pulling = Pulling::new(&store, &machine.holdfast.registry, authorities.as_ref());
-        store::watch(&host.root_hash, pulling);
+        store::watch(&host.root_hash, pulling.importing(&machine.holdfast.images));
     }
 }
 
@@ -277,7 +281,8 @@ fn accept(
         .as_ref()
         .and_then(|image| commands::service(&machine.commands, image, found.meta.instance_id.as_deref()));
     let store = Store::of_node();
-    let images = OnNode::look(&host.images, &store);
+    let imports = &machine.holdfast.images;
+    let images = OnNode::look(&host.images, &store, imports);
     let missing = images.missing(&store::wishes(&desired, commands.as_ref()), pulled);
     if !missing.is_empty() {
         // They are said when the images are there, too.
@@ -285,6 +290,7 @@ fn accept(
             say(problems);
         }
         let pulling = Pulling::new(&store, &machine.holdfast.registry, certificates.as_ref());
+        let pulling = pulling.importing(imports);
         return Err(Held::Waits { fetch: Box::new(Fetch::new(missing, pulling)), config: Box::new(config) });
     }
     let wanted = Wanted {

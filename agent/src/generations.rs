@@ -410,7 +410,12 @@ mod tests {
             ..images::Index::default()
         };
         let store = crate::store::Store::of_node();
-        let images = crate::store::OnNode { baked: &baked, store: &store, pulled: images::Index::default() };
+        let images = crate::store::OnNode {
+            baked: &baked,
+            store: &store,
+            pulled: images::Index::default(),
+            imports: &[],
+        };
         let wanted = Wanted {
             desired: &desired.unwrap(),
             source: "f",

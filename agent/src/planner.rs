@@ -204,7 +204,7 @@ mod tests {
         let (desired, problems) = config::check("f", text.as_bytes());
         let desired = desired.unwrap_or_else(|| panic!("{problems:#?}"));
         let store = Store::of_node();
-        let on_node = OnNode { baked: images, store: &store, pulled: images::Index::default() };
+        let on_node = OnNode { baked: images, store: &store, pulled: images::Index::default(), imports: &[] };
         let wanted = Wanted {
             desired: &desired,
             source: "f",

@@ -22,8 +22,9 @@ mod trust;
 
 use std::error::Error;
 use std::fmt::Display;
+use std::path::Path;
 
-use config::{Config, MetaData};
+use config::{Config, ImageSource, Machine, MetaData};
 use serde::Serialize;
 
 use crate::console;
@@ -99,4 +100,17 @@ pub(crate) fn before_start(wanted: &Wanted<'_>, instance: &Instance, failures: &
     files::write(machine.files.iter().filter(|file| !file.defer), wanted.network, failures);
     hosts::set_line(wanted, failures);
     files::write(machine.files.iter().filter(|file| file.defer), wanted.network, failures);
+}
+
+/// Mounts what images are imported from: a configuration that waits for them is not applied, and they may be on a disk that
+/// it is the first to name.
+pub(crate) fn before_import(machine: &Machine) {
+    let holds_image = |target: &Path| {
+        machine.holdfast.images.iter().any(|import| match &import.from {
+            ImageSource::Path(path) => path.starts_with(target),
+            ImageSource::Url(_) => false,
+        })
+    };
+    // What fails is said, and said again of the image that is not there.
+    storage::mount(machine, holds_image, &mut Failures::default());
 }

@@ -6,8 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use images::{Reference, Sealed};
-use sha2::{Digest, Sha256};
+use images::{Hashing, Reference, Sealed};
 
 use super::{Pulling, Store, layer};
 
@@ -15,14 +14,11 @@ fn given(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("bench/pull gives {name}"))
 }
 
-fn digest(mut from: impl Read) -> io::Result<String> {
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 17]);
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(super::hex(&hasher.finalize())),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+fn digest(from: impl Read) -> io::Result<String> {
+    let mut from = Hashing::new(from);
+    let mut buffer = vec![0; 1 << 17];
+    while from.read(&mut buffer)? > 0 {}
+    Ok(from.digest())
 }
 
 /// Hashes as much as fs-verity does, which is not everywhere where something is to be measured.

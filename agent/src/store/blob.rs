@@ -3,8 +3,8 @@
 
 use std::io::{self, Read};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use super::pace::{Pace, SLOWEST, WINDOW};
 use super::progress::Task;
 use super::registry::{RegistryError, Source};
 use crate::http::Stream;
@@ -13,9 +13,6 @@ use crate::http::Stream;
 const BREAKS: u32 = 5;
 /// Having come this far since the last break counts as getting somewhere.
 const PROGRESS: u64 = 1 << 20;
-/// Less than this in such a time is too slow: a modem is faster.
-const WINDOW: Duration = Duration::from_secs(30);
-const SLOWEST: u64 = 32 << 10;
 
 /// Why a blob cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +43,12 @@ pub(super) struct Blob<'a> {
     stream: Option<Stream>,
     breaks: u32,
     broke_at: u64,
-    window: (Instant, u64),
+    pace: Pace,
     failed: Option<BlobError>,
 }
 
 impl<'a> Blob<'a> {
     pub(super) fn new(source: Source<'a>, task: &'a Task, digest: &'a str, size: u64) -> Self {
-        let window = (Instant::now(), 0);
         Self {
             source,
             task,
@@ -62,7 +58,7 @@ impl<'a> Blob<'a> {
             stream: None,
             breaks: 0,
             broke_at: 0,
-            window,
+            pace: Pace::from(0),
             failed: None,
         }
     }
@@ -97,7 +93,9 @@ impl<'a> Blob<'a> {
                 Ok(count) => {
                     self.offset += count as u64;
                     self.task.add(count as u64);
-                    self.judge_speed()?;
+                    if self.pace.is_too_slow(self.offset) {
+                        return Err(BlobError::Slow { base: self.base() });
+                    }
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -129,7 +127,7 @@ impl<'a> Blob<'a> {
             }
         }
         self.stream = Some(stream);
-        self.window = (Instant::now(), self.offset);
+        self.pace = Pace::from(self.offset);
         Ok(())
     }
 
@@ -150,18 +148,6 @@ impl<'a> Blob<'a> {
             Some(source) => BlobError::Failed { base, breaks, offset, size, source },
             None => BlobError::Broken { base, breaks, offset, size },
         })
-    }
-
-    fn judge_speed(&mut self) -> Result<(), BlobError> {
-        let (since, offset) = self.window;
-        if since.elapsed() < WINDOW {
-            return Ok(());
-        }
-        if self.offset - offset < SLOWEST {
-            return Err(BlobError::Slow { base: self.base() });
-        }
-        self.window = (Instant::now(), self.offset);
-        Ok(())
     }
 
     /// The end of the blob is also to be that of what is sent.

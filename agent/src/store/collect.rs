@@ -65,6 +65,7 @@ fn rest(
 ) -> Index {
     let mut rest = index.clone();
     rest.images.retain(|name, image| needed.digests.contains(&image.digest) || needed.names.contains(name));
+    rest.imports.retain(|name, _| rest.images.contains_key(name));
     let layers = |index: &Index| -> BTreeSet<String> {
         index.images.values().flat_map(|image| image.layers.iter().cloned()).collect()
     };
@@ -101,6 +102,7 @@ mod tests {
             images: images.into_iter().map(|(name, image)| (name.to_owned(), image)).collect(),
             // 5 is needed by a generation alone, 6 is of an image that is not whole yet.
             layers: (1..=6).map(|n| (digest(n), sealed.clone())).collect(),
+            imports: ["run", "old"].map(|name| (name.to_owned(), digest(9))).into(),
         };
         let needed = Needed {
             digests: [digest(1)].into(),
@@ -110,6 +112,7 @@ mod tests {
         let left = |unfinished| {
             let rest = rest(&index, &needed, unfinished, |diff_id| Some(diff_id.into()));
             assert_eq!(rest.images.keys().collect::<Vec<_>>(), ["next", "run"]);
+            assert_eq!(rest.imports.keys().collect::<Vec<_>>(), ["run"]);
             rest.layers.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(left(Unfinished::Remove), [1, 2, 4, 5].map(digest));

@@ -196,8 +196,7 @@ fn read_through(path: &Path) -> io::Result<u64> {
 
 /// Pulls the images that have these layers until they are here, then has the services started again that had them.
 fn repair(generation: &Generation, layers: &Layers, damaged: &[PathBuf], pulling: &Pulling) {
-    let store = pulling.store();
-    let images = match affected(generation, store, damaged) {
+    let images = match affected(generation, pulling, damaged) {
         Ok(images) => images,
         Err(error) => return console::error(console::chain(&error)),
     };
@@ -237,15 +236,22 @@ fn repair(generation: &Generation, layers: &Layers, damaged: &[PathBuf], pulling
 /// The images of a generation that have these layers, by their digests. Their records go, so that they are pulled.
 fn affected(
     generation: &Generation,
-    store: &Store,
+    pulling: &Pulling,
     damaged: &[PathBuf],
 ) -> Result<Vec<Reference>, StoreError> {
+    let store = pulling.store();
     let index = store.index();
     let is_damaged = |diff_id: &String| store.layer(diff_id).is_some_and(|path| damaged.contains(&path));
     let images = generation.record.images.iter().filter_map(|(name, digest)| {
-        let reference = Reference::parse(name).ok()?.pinned(digest);
+        let named = Reference::parse(name).ok()?;
+        let pinned = named.pinned(digest);
         // An image that the index has lost is pulled as a whole.
-        let known = index.images.get(&reference.to_string());
+        let known = index.images.get(&pinned.to_string());
+        // An import is known by its name.
+        let reference = match pulling.import_of(&named) {
+            Some(import) => Reference { digest: Some(digest.clone()), ..import.name.clone() },
+            None => pinned,
+        };
         known.is_none_or(|image| image.layers.iter().any(is_damaged)).then_some(reference)
     });
     let images: BTreeSet<Reference> = images.collect();

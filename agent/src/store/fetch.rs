@@ -1,4 +1,4 @@
-//! What a configuration waits for: its images are pulled, and tried again until they are here.
+//! What a configuration waits for: its images are pulled or imported, and tried again until they are here.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// How often it is looked whether anybody still waits.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Images that have to be pulled, and how.
+/// Images that have to be pulled or imported, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch {
     missing: Missing,
@@ -56,7 +56,9 @@ impl Fetch {
             }
         };
         loop {
-            network.wait_online(NETWORK);
+            if left.iter().any(|image| self.pulling.takes_network(image)) {
+                network.wait_online(NETWORK);
+            }
             left.retain(|image| {
                 let here =
                     is_wanted() && self.pulling.pull(image, |unfinished| make_room(pulled, unfinished));

@@ -8,8 +8,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use images::Sealed;
 use images::oci::Layer;
+use images::{Hashing, Sealed};
 use rustix::fs::fstatvfs;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ pub(super) const RESERVE: u64 = 32 << 20;
 /// How often that is looked at.
 pub(super) const LOOK: u64 = 8 << 20;
 /// How much is read, unpacked and hashed at once: as much as stays in the processor's cache.
-const AT_ONCE: usize = 128 << 10;
+pub(super) const AT_ONCE: usize = 128 << 10;
 /// The most memory that zstd may ask for, as a power of two: 16 MiB. The levels that images are made with take 8 MiB.
 const ZSTD_WINDOW: u32 = 24;
 
@@ -66,14 +66,71 @@ pub(super) fn write(
     (seal, free): (Seal, Free),
 ) -> Result<Sealed, LayerError> {
     let new = create(work)?;
-    let written = convert(packed, layer, &new, free);
-    let sealed = written.and_then(|()| {
-        new.sync_all().map_err(cannot("write", work))?;
-        // Nobody may have it open for writing when it is sealed.
-        drop(new);
-        seal(work).map_err(|source| LayerError::Seal { path: work.to_owned(), source })
+    let sealed = convert(packed, layer.blob.size(), uuid(&layer.diff_id), &new, free).and_then(|content| {
+        // A blob that was changed on its way is that, whatever its content looks like.
+        if content.blob != layer.blob.digest().as_ref() {
+            return Err(LayerError::Blob { found: content.blob });
+        }
+        is_wanted(&content.unpacked?, &layer.diff_id)?;
+        place(new, work, file, seal)
     });
-    let sealed = sealed.inspect_err(|_| drop(fs::remove_file(work)))?;
+    sealed.inspect_err(|_| drop(fs::remove_file(work)))
+}
+
+/// A layer that is written, and of which nothing is known but what is in it: what asks for it comes later.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    diff_id: String,
+    work: PathBuf,
+    /// Size of its file.
+    pub(super) size: u64,
+}
+
+impl Unnamed {
+    /// Writes what `packed` holds, `size` bytes of it, to `work`. When it is no layer, that is told beside the digest.
+    pub(super) fn write(
+        packed: impl Read,
+        size: u64,
+        work: &Path,
+        free: Free,
+    ) -> Result<(String, Result<Self, LayerError>), LayerError> {
+        let new = create(work)?;
+        let content = convert(packed, size, [0; 16], &new, free);
+        if content.as_ref().map_or(true, |content| content.unpacked.is_err()) {
+            fs::remove_file(work).map_err(cannot("remove", work))?;
+        }
+        let Content { blob, unpacked } = content?;
+        let size = new.metadata().map_err(cannot("look at", work))?.len();
+        Ok((blob, unpacked.map(|diff_id| Self { diff_id, work: work.to_owned(), size })))
+    }
+
+    /// Whether it is the layer with this diff id.
+    pub(super) fn is(&self, diff_id: &str) -> Result<(), LayerError> {
+        is_wanted(&self.diff_id, diff_id)
+    }
+
+    /// Gives it its name and its place in `file`.
+    pub(super) fn place(&self, file: &Path, seal: Seal) -> Result<Sealed, LayerError> {
+        let open = File::options().read(true).write(true).open(&self.work);
+        let mut new = open.map_err(cannot("open", &self.work))?;
+        erofs::set_uuid(&mut new, uuid(&self.diff_id)).map_err(cannot("write", &self.work))?;
+        place(new, &self.work, file, seal)
+    }
+}
+
+fn is_wanted(found: &str, wanted: &str) -> Result<(), LayerError> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(LayerError::DiffId { found: found.to_owned(), wanted: wanted.to_owned() })
+}
+
+/// Gives a layer that is written to `work` its place, sealed.
+fn place(new: File, work: &Path, file: &Path, seal: Seal) -> Result<Sealed, LayerError> {
+    new.sync_all().map_err(cannot("write", work))?;
+    // Nobody may have it open for writing when it is sealed.
+    drop(new);
+    let sealed = seal(work).map_err(|source| LayerError::Seal { path: work.to_owned(), source })?;
     fs::rename(work, file).map_err(cannot("move a layer to", file))?;
     sync_directory(file.parent().unwrap_or(Path::new("/")))?;
     Ok(sealed)
@@ -87,92 +144,67 @@ fn create(path: &Path) -> Result<File, FileError> {
     File::options().read(true).write(true).create_new(true).open(path).map_err(cannot("make", path))
 }
 
-fn convert(packed: impl Read, layer: &Layer, out: &File, free: Free) -> Result<(), LayerError> {
-    let mut packed = BufReader::with_capacity(AT_ONCE, Hashing::new(packed));
-    let mut unpacked = Sha256::new();
-    let mut room = Room { file: out, free, written: 0, looked_at: 0, is_full: false };
-    let result = unpack(&mut packed, layer, &mut room, &mut unpacked);
-    if room.is_full {
-        // What is still packed takes that much at least.
-        let left = layer.blob.size().saturating_sub(packed.get_ref().read);
-        return Err(LayerError::Full { size: room.written.saturating_add(left) });
-    }
-    // A blob that was changed on its way is that, whatever its content looks like.
-    io::copy(&mut packed, &mut io::sink()).map_err(LayerError::Unpack)?;
-    let found = super::hex(&packed.into_inner().hasher.finalize());
-    if found != layer.blob.digest().as_ref() {
-        return Err(LayerError::Blob { found });
-    }
-    result?;
-    let found = super::hex(&unpacked.finalize());
-    if found != layer.diff_id {
-        return Err(LayerError::DiffId { found, wanted: layer.diff_id.clone() });
-    }
-    Ok(())
+/// What was in a blob.
+#[derive(Debug)]
+struct Content {
+    /// Its digest.
+    blob: String,
+    /// The digest of what it unpacks to, when that is a layer.
+    unpacked: Result<String, LayerError>,
 }
 
-fn unpack(
-    packed: &mut impl BufRead,
-    layer: &Layer,
-    room: &mut Room<'_>,
-    hasher: &mut Sha256,
-) -> Result<(), LayerError> {
-    let magic = packed.fill_buf().map_err(LayerError::Unpack)?.get(..4).unwrap_or_default().to_owned();
-    let tar: Box<dyn Read + '_> = match magic[..] {
+/// Writes the layer that `packed`, `size` bytes, holds.
+fn convert(
+    packed: impl Read,
+    size: u64,
+    uuid: [u8; 16],
+    out: &File,
+    free: Free,
+) -> Result<Content, LayerError> {
+    let mut packed = BufReader::with_capacity(AT_ONCE, Hashing::new(packed));
+    let mut room = Room { file: out, free, written: 0, looked_at: 0, is_full: false };
+    let unpacked = unpack(&mut packed, uuid, &mut room);
+    if room.is_full {
+        // What is still packed takes that much at least.
+        let left = size.saturating_sub(packed.get_ref().bytes());
+        return Err(LayerError::Full { size: room.written.saturating_add(left) });
+    }
+    io::copy(&mut packed, &mut io::sink()).map_err(LayerError::Unpack)?;
+    Ok(Content { blob: packed.into_inner().digest(), unpacked })
+}
+
+fn unpack(packed: &mut impl BufRead, uuid: [u8; 16], room: &mut Room<'_>) -> Result<String, LayerError> {
+    let mut tar = Hashing::new(unpacked(packed).map_err(LayerError::Unpack)?);
+    // Unpacking is fast only where there is room for much at once, and headers are small.
+    let reader = BufReader::with_capacity(AT_ONCE, &mut tar);
+    erofs::layer(reader, room, erofs::Options { uuid, build_time: 0 }).map_err(LayerError::Tar)?;
+    Ok(tar.digest())
+}
+
+/// What `packed` holds, by its first bytes.
+pub(super) fn unpacked<'a>(packed: &'a mut impl BufRead) -> io::Result<Box<dyn Read + 'a>> {
+    // They may come one by one.
+    let mut magic = Vec::new();
+    packed.by_ref().take(4).read_to_end(&mut magic)?;
+    let kind = <[u8; 4]>::try_from(&magic[..]).unwrap_or_default();
+    let packed = io::Cursor::new(magic).chain(packed);
+    Ok(match kind {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(packed)),
         [0x28, 0xb5, 0x2f, 0xfd] => {
-            let mut decoder = zstd::Decoder::with_buffer(packed).map_err(LayerError::Unpack)?;
-            decoder.window_log_max(ZSTD_WINDOW).map_err(LayerError::Unpack)?;
+            let mut decoder = zstd::Decoder::with_buffer(packed)?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
             Box::new(decoder)
         }
         _ => Box::new(packed),
-    };
+    })
+}
+
+/// The identity of a layer's file. As image-build does it: the same layer is the same file everywhere.
+fn uuid(diff_id: &str) -> [u8; 16] {
     let mut uuid = [0; 16];
-    // As image-build does it: the same layer is the same file everywhere.
-    let name = Sha256::digest(images::sha256_hex(&layer.diff_id).unwrap_or_default());
+    let name = Sha256::digest(images::sha256_hex(diff_id).unwrap_or_default());
     uuid.iter_mut().zip(name).for_each(|(to, from)| *to = from);
-    let options = erofs::Options { uuid, build_time: 0 };
-    // Unpacking is fast only where there is room for much at once, and headers are small.
-    let tar = BufReader::with_capacity(AT_ONCE, Into { inner: tar, hasher });
-    erofs::layer(tar, room, options).map_err(LayerError::Tar)?;
-    Ok(())
-}
-
-/// Takes the SHA-256 of what is read through it.
-struct Hashing<R> {
-    inner: R,
-    hasher: Sha256,
-    /// Bytes so far.
-    read: u64,
-}
-
-impl<R> Hashing<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new(), read: 0 }
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.read += count as u64;
-        self.hasher.update(buffer.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-}
-
-/// The same with somebody else's hasher.
-struct Into<'a, R> {
-    inner: R,
-    hasher: &'a mut Sha256,
-}
-
-impl<R: Read> Read for Into<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(buffer.get(..count).unwrap_or_default());
-        Ok(count)
-    }
+    uuid
 }
 
 /// A file that grows only while there is room: a layer may unpack to any size.

@@ -6,7 +6,8 @@
 //! over or altered is pulled anew and never used. Layers are shared between images by their diff ids.
 //!
 //! * `registry`, `challenge`, `blob`: what registries are asked, and what they may answer
-//! * `layer`: from a blob to a sealed file; `pull`: a whole image; `room`: whether it fits
+//! * `layer`: from a blob to a sealed file; `pull`: a whole image; `room`: whether it fits; `pace`: whether it comes at all
+//! * `import`: images that come from files
 //! * `wanted`: which images a configuration needs, and where they are; `fetch`: pulls what is missing until it is here
 //! * `damage`: what becomes of a layer whose blocks have changed; `collect`: what nobody needs goes
 
@@ -17,7 +18,9 @@ mod challenge;
 mod collect;
 mod damage;
 mod fetch;
+mod import;
 mod layer;
+mod pace;
 mod progress;
 mod pull;
 mod registry;
@@ -199,10 +202,4 @@ fn seal(path: &Path) -> io::Result<Sealed> {
     }
     file.sync_all()?;
     Ok(Sealed { verity: verity_digest::measure(&file)?, size: file.metadata()?.len() })
-}
-
-/// A SHA-256 digest as images write it.
-fn hex(digest: &[u8]) -> String {
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }

@@ -1,4 +1,4 @@
-//! How far pulls have come: on the console, a line when one begins, now and then, and when it ends; and all of them in
+//! How far pulls and imports have come: on the console, a line when one begins, now and then, and when it ends; and all of them in
 //! `/run/holdfast/images.json`.
 
 use std::collections::BTreeMap;
@@ -64,6 +64,17 @@ impl Task {
         console::notice(format_args!("image {}: pulling {layers}, {}, from {base}", self.image, shown(size)));
     }
 
+    /// What comes from `from` has so many bytes, as far as that is known.
+    pub(super) fn expect_import(&self, from: &str, size: Option<u64>) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        (counted.received, counted.size) = (0, size.unwrap_or_default());
+        set(&self.image, |state| {
+            (state.state, state.received, state.size) = ("importing", 0, counted.size);
+        });
+        let size = size.map(|size| format!(", {}", shown(size))).unwrap_or_default();
+        console::notice(format_args!("image {}: importing it from {from}{size}", self.image));
+    }
+
     /// More bytes were received.
     pub(super) fn add(&self, bytes: u64) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,23 +83,19 @@ impl Task {
             counted.said = Instant::now();
             let (received, size) = (counted.received, counted.size);
             set(&self.image, |state| state.received = received);
-            console::notice(format_args!("image {}: {} of {}", self.image, shown(received), shown(size)));
+            let of = if size > 0 { format!(" of {}", shown(size)) } else { String::new() };
+            console::notice(format_args!("image {}: {}{of}", self.image, shown(received)));
         }
     }
 
-    /// It is on the node.
-    pub(super) fn done(&self, digest: &str) {
+    /// It is on the node: `pulled` or `imported`.
+    pub(super) fn done(&self, how: &'static str, digest: &str) {
         let received = self.counted.lock().unwrap_or_else(PoisonError::into_inner).received;
         set(&self.image, |state| {
-            *state = State {
-                state: "pulled",
-                received,
-                size: received,
-                digest: Some(digest.to_owned()),
-                reason: None,
-            };
+            *state =
+                State { state: how, received, size: received, digest: Some(digest.to_owned()), reason: None };
         });
-        console::notice(format_args!("image {}: pulled, {digest}", self.image));
+        console::notice(format_args!("image {}: {how}, {digest}", self.image));
     }
 }
 

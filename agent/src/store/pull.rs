@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use config::Registry;
+use config::{Import, Registry};
 use images::oci::Layer;
 use images::{Image, Reference};
 
 use super::blob::{Blob, BlobError};
 use super::collect::Unfinished;
+use super::import::ImportError;
 use super::layer::{self, LayerError};
 use super::progress::{self, Task};
 use super::registry::{Endpoint, Manifest, RegistryError, Source, endpoints};
@@ -40,6 +41,8 @@ pub(crate) enum PullError {
     Blob { digest: String, source: BlobError },
     #[error("cannot take its layer {digest} from {base}")]
     Layer { digest: String, base: String, source: LayerError },
+    #[error("cannot import it from {from}")]
+    Import { from: String, source: ImportError },
     #[error("cannot keep it")]
     Store(#[from] StoreError),
     #[error(
@@ -56,6 +59,7 @@ impl PullError {
             Self::Layer { source, .. } => source.is_full(),
             Self::Store(error) => error.is_full(),
             Self::NoRoom { .. } => true,
+            Self::Import { source, .. } => source.is_full(),
             Self::Registry(_) | Self::Blob { .. } => false,
         }
     }
@@ -65,7 +69,7 @@ impl PullError {
         match self {
             Self::Registry(_) | Self::Blob { .. } => true,
             Self::Layer { source, .. } => matches!(source, LayerError::Blob { .. }),
-            Self::Store(_) | Self::NoRoom { .. } => false,
+            Self::Import { .. } | Self::Store(_) | Self::NoRoom { .. } => false,
         }
     }
 }
@@ -73,12 +77,13 @@ impl PullError {
 /// How images are pulled, by the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulling {
-    store: Store,
-    client: Client,
+    pub(super) store: Store,
+    pub(super) client: Client,
     registry: Registry,
+    pub(super) imports: Vec<Import>,
     /// The wait after the first failure of a request; it doubles.
     pause: Duration,
-    sizes: Sizes,
+    pub(super) sizes: Sizes,
 }
 
 impl Pulling {
@@ -88,9 +93,15 @@ impl Pulling {
             store: store.clone(),
             client: Client::of_streams(authorities.map(PathBuf::as_path)),
             registry: registry.clone(),
+            imports: Vec::new(),
             pause: Duration::from_secs(1),
             sizes: Sizes::default(),
         }
+    }
+
+    /// These come from files, and no registry is asked for them.
+    pub(crate) fn importing(self, imports: &[Import]) -> Self {
+        Self { imports: imports.to_vec(), ..self }
     }
 
     /// As little waiting as a test takes.
@@ -103,7 +114,7 @@ impl Pulling {
         &self.store
     }
 
-    /// Pulls an image and says what went wrong; gives whether it is here. `make_room` is called when there is none: once
+    /// Pulls or imports an image and says what went wrong; gives whether it is here. `make_room` is called when there is none: once
     /// before another attempt, and once to leave to others what that has taken in vain.
     pub(crate) fn pull(&self, reference: &Reference, make_room: impl Fn(Unfinished)) -> bool {
         let _turn = turn();
@@ -122,8 +133,11 @@ impl Pulling {
         pulled.is_ok()
     }
 
-    /// Pulls an image from the first place that has it.
+    /// Pulls an image from the first place that has it, or imports it.
     pub(super) fn image(&self, reference: &Reference) -> Result<Image, PullError> {
+        if let Some(import) = self.import_of(reference) {
+            return self.import(import, reference);
+        }
         let name = reference.to_string();
         let task = Task::begin(&name);
         self.store.open().map_err(StoreError::from)?;
@@ -142,7 +156,7 @@ impl Pulling {
                 }
                 Err(error) => return Err(error),
                 Ok(image) => {
-                    task.done(&image.digest);
+                    task.done("pulled", &image.digest);
                     return Ok(image);
                 }
             }
@@ -162,6 +176,7 @@ impl Pulling {
         let image = Image { digest, layers: layers.into_iter().map(|layer| layer.diff_id).collect(), config };
         self.store.change(|index| {
             let pinned = reference.pinned(&image.digest).to_string();
+            index.imports.remove(&reference.to_string());
             index.images.extend([reference.to_string(), pinned].map(|name| (name, image.clone())));
         })?;
         Ok(image)

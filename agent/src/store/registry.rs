@@ -17,7 +17,6 @@ use images::{Config, Reference};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::challenge::Challenge;
 use crate::http::{Client, HttpError, Pairs, Stream};
@@ -161,7 +160,7 @@ impl Source<'_> {
         let answer = self.get_patiently(&path, &[("Accept", MANIFESTS)], what)?;
         let said = answer.header("docker-content-digest").map(str::to_owned);
         let text = whole(answer, what)?;
-        let found = digest(&text);
+        let found = images::digest_of(&text);
         let wanted = images::sha256_hex(version).map(|_| version.to_owned()).or(said);
         if wanted.is_some_and(|wanted| wanted.starts_with("sha256:") && wanted != found) {
             return Err(RegistryError::Digest { what: what.to_owned(), found });
@@ -173,7 +172,7 @@ impl Source<'_> {
     fn json<T: DeserializeOwned>(&self, descriptor: &Descriptor) -> Result<T, RegistryError> {
         let what = format!("the configuration {}", descriptor.digest());
         let text = whole(self.get_patiently(&format!("blobs/{}", descriptor.digest()), &[], &what)?, &what)?;
-        let found = digest(&text);
+        let found = images::digest_of(&text);
         if descriptor.digest().as_ref() != found {
             return Err(RegistryError::Digest { what, found });
         }
@@ -303,8 +302,4 @@ fn whole(answer: Stream, what: &str) -> Result<Vec<u8>, RegistryError> {
 
 fn parse<T: DeserializeOwned>(text: &[u8], what: &str) -> Result<T, RegistryError> {
     serde_json::from_slice(text).map_err(|source| RegistryError::Parse { what: what.to_owned(), source })
-}
-
-fn digest(text: &[u8]) -> String {
-    super::hex(&Sha256::digest(text))
 }

@@ -13,9 +13,20 @@ pub(super) struct Sizes(Arc<Mutex<BTreeMap<String, u64>>>);
 impl Sizes {
     /// This layer takes so much or more.
     pub(super) fn learn(&self, layer: &Layer, size: u64) {
+        self.learn_of(&layer.diff_id, size);
+    }
+
+    /// The same of an import, by its identity.
+    pub(super) fn learn_of(&self, identity: &str, size: u64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_least = known.entry(layer.diff_id.clone()).or_default();
+        let at_least = known.entry(identity.to_owned()).or_default();
         *at_least = size.max(*at_least);
+    }
+
+    /// What an import takes at least.
+    pub(super) fn of_import(&self, identity: &str) -> u64 {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(identity).copied().unwrap_or_default()
     }
 
     /// What these layers take at least: when nothing else is known, as much as their blobs.

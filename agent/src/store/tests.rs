@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use config::Credentials;
 use images::Reference;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::*;
@@ -26,11 +25,11 @@ fn fake_measure(file: &File) -> io::Result<String> {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    images::digest_of(bytes)
 }
 
 /// A tar archive with one file.
-fn tar(content: &[u8]) -> Vec<u8> {
+pub(super) fn tar(content: &[u8]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
@@ -39,7 +38,7 @@ fn tar(content: &[u8]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     io::Write::write_all(&mut writer, bytes).unwrap();
     writer.finish().unwrap()
@@ -47,15 +46,15 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// What a registry has: an index, its manifest, configuration and three layers, each packed in another way.
 #[derive(Clone)]
-struct Content {
-    blobs: BTreeMap<String, Vec<u8>>,
-    layers: Vec<String>,
-    manifest: String,
-    index: String,
+pub(super) struct Content {
+    pub(super) blobs: BTreeMap<String, Vec<u8>>,
+    pub(super) layers: Vec<String>,
+    pub(super) manifest: String,
+    pub(super) index: String,
 }
 
 impl Content {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let noise: Vec<u8> =
             (0..200_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         let tars = [tar(b"one"), tar(&noise), tar(b"three")];
@@ -64,7 +63,7 @@ impl Content {
         Self::of(&diff_ids, &packed)
     }
 
-    fn of(diff_ids: &[String], packed: &[Vec<u8>]) -> Self {
+    pub(super) fn of(diff_ids: &[String], packed: &[Vec<u8>]) -> Self {
         let mut blobs = BTreeMap::new();
         let mut add = |bytes: Vec<u8>| {
             let digest = digest(&bytes);
@@ -105,19 +104,19 @@ impl Content {
 }
 
 #[derive(Clone)]
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     headers: Vec<String>,
-    length: Option<usize>,
+    pub(super) length: Option<usize>,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn status(status: u16) -> Self {
+    pub(super) fn status(status: u16) -> Self {
         Self { status, headers: Vec::new(), length: None, body: Vec::new() }
     }
 
-    fn ok(body: Vec<u8>) -> Self {
+    pub(super) fn ok(body: Vec<u8>) -> Self {
         Self { body, ..Self::status(200) }
     }
 
@@ -134,18 +133,18 @@ impl Answer {
 }
 
 /// What a client asked: `GET /path`, and its headers.
-type Asked<'a> = (&'a str, &'a [String]);
+pub(super) type Asked<'a> = (&'a str, &'a [String]);
 
 /// A registry, a store, and who pulls from one into the other.
-struct Node {
-    _directory: TempDir,
-    store: Store,
-    asked: Arc<Mutex<Vec<String>>>,
-    port: u16,
+pub(super) struct Node {
+    pub(super) directory: TempDir,
+    pub(super) store: Store,
+    pub(super) asked: Arc<Mutex<Vec<String>>>,
+    pub(super) port: u16,
 }
 
 impl Node {
-    fn new(answer: impl Fn(Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) fn new(answer: impl Fn(Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store {
             directory: directory.path().join("images"),
@@ -162,7 +161,7 @@ impl Node {
             heard.lock().unwrap().push(path.clone() + range.map_or("", |_| " again"));
             answer((&path, &lines)).send(&mut stream)
         });
-        Self { _directory: directory, store, asked, port }
+        Self { directory, store, asked, port }
     }
 
     fn honest() -> Self {
@@ -170,7 +169,7 @@ impl Node {
         Self::new(move |(path, _)| content.answer(path))
     }
 
-    fn pulling(&self, change: impl FnOnce(&mut config::Registry, &str)) -> Pulling {
+    pub(super) fn pulling(&self, change: impl FnOnce(&mut config::Registry, &str)) -> Pulling {
         let host = format!("127.0.0.1:{}", self.port);
         let mut registry = config::Registry { insecure: vec![host.clone()], ..config::Registry::default() };
         change(&mut registry, &host);
@@ -186,7 +185,7 @@ impl Node {
     }
 
     /// Nothing of a pull that failed is there to be used, or left over.
-    fn has_nothing(&self) -> bool {
+    pub(super) fn has_nothing(&self) -> bool {
         let empty = |path: &Path| fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
         self.store.index().images.is_empty() && empty(&self.store.work())
     }

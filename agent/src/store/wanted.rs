@@ -1,9 +1,9 @@
-//! Which images a configuration needs, and where they are: in the root, in the store, or yet to be pulled.
+//! Which images a configuration needs, and where they are: in the root, in the store, or yet to be pulled or imported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use config::{Desired, Problem, PullPolicy, Service};
+use config::{Desired, Import, Problem, PullPolicy, Service};
 use images::{Image, Index, InvalidReference, Reference, Sealed};
 use plan::{ServiceName, paths};
 
@@ -20,7 +20,7 @@ pub(crate) struct Wish {
 /// for every generation are pulled once for this one.
 pub(crate) type Pulled = BTreeSet<String>;
 
-/// Images that have to be pulled first.
+/// Images that have to be pulled or imported first.
 pub(crate) type Missing = Vec<Reference>;
 
 /// Everything that is on the node.
@@ -29,6 +29,8 @@ pub(crate) struct OnNode<'a> {
     pub(crate) baked: &'a Index,
     pub(crate) store: &'a Store,
     pub(crate) pulled: Index,
+    /// What the configuration has imported.
+    pub(crate) imports: &'a [Import],
 }
 
 /// An image and where its layers are.
@@ -46,12 +48,16 @@ pub(crate) fn wishes(desired: &Desired, added: Option<&(ServiceName, Service)>) 
 }
 
 impl<'a> OnNode<'a> {
-    pub(crate) fn look(baked: &'a Index, store: &'a Store) -> Self {
-        Self { baked, store, pulled: store.index() }
+    pub(crate) fn look(baked: &'a Index, store: &'a Store, imports: &'a [Import]) -> Self {
+        Self { baked, store, pulled: store.index(), imports }
     }
 
-    /// An image by its name, else by its digest. What was pulled counts first when it is asked for anew each time.
+    /// An image by its name, else by its digest. What is to be imported is that, and nothing else of this name. What was
+    /// pulled counts first when it is asked for anew each time.
     pub(crate) fn find(&self, wish: &Wish) -> Option<Place<'_>> {
+        if let Some(import) = self.import_of(wish) {
+            return self.imported(import, wish);
+        }
         let baked = || {
             Some(Place {
                 image: by_name(self.baked, &wish.reference)?,
@@ -59,12 +65,11 @@ impl<'a> OnNode<'a> {
                 sealed: &self.baked.layers,
             })
         };
+        // What an earlier configuration has imported under this name is another image.
+        let was_imported = self.pulled.imports.contains_key(&wish.reference.to_string());
         let pulled = || {
-            Some(Place {
-                image: by_name(&self.pulled, &wish.reference)?,
-                store: self.store.directory(),
-                sealed: &self.pulled.layers,
-            })
+            let image = by_name(&self.pulled, &wish.reference).filter(|_| !was_imported)?;
+            Some(self.in_store(image))
         };
         match wish.policy {
             PullPolicy::Always => pulled().or_else(baked),
@@ -72,10 +77,29 @@ impl<'a> OnNode<'a> {
         }
     }
 
-    /// What has to be pulled before these wishes can be had. What must not be pulled is left to the planner, too.
+    fn import_of(&self, wish: &Wish) -> Option<&Import> {
+        self.imports.iter().find(|import| import.is(&wish.reference))
+    }
+
+    /// What was imported from where the configuration says.
+    fn imported(&self, import: &Import, wish: &Wish) -> Option<Place<'_>> {
+        let name = import.name.to_string();
+        let image = self.pulled.images.get(&name)?;
+        let is_it = self.pulled.imports.get(&name) == Some(&import.identity())
+            && wish.reference.digest.as_ref().is_none_or(|digest| *digest == image.digest);
+        is_it.then(|| self.in_store(image))
+    }
+
+    fn in_store<'i>(&'i self, image: &'i Image) -> Place<'i> {
+        Place { image, store: self.store.directory(), sealed: &self.pulled.layers }
+    }
+
+    /// What has to be pulled or imported before these wishes can be had. What must not be pulled is left to the planner,
+    /// too.
     pub(crate) fn missing(&self, wishes: &[Wish], pulled: &Pulled) -> Missing {
         let mut missing = Missing::new();
-        for wish in wishes.iter().filter(|wish| wish.policy != PullPolicy::Never) {
+        let may_come = |wish: &&Wish| wish.policy != PullPolicy::Never || self.import_of(wish).is_some();
+        for wish in wishes.iter().filter(may_come) {
             let is_here = || self.find(wish).is_some_and(|place| self.is_whole(&place));
             let is_due = wish.policy == PullPolicy::Always
                 && wish.reference.digest.is_none()

@@ -7,12 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
 use images::oci::Layer;
-use images::{Image, Index};
+use images::{Hashing, Image, Index};
 use sha2::{Digest, Sha256};
 
 use super::ImageSpec;
 use super::layout::Layout;
-use crate::hash;
 
 /// Makes an image store with these images in the directory `out`: `index.json` and one EROFS file for each layer,
 /// shared between images. Every digest on the way is checked. The same layer always becomes the same file.
@@ -38,9 +37,9 @@ fn add(spec: &ImageSpec, out: &Path) -> Result<Image> {
     for Layer { blob, diff_id } in &found.layers {
         let file = images::layer_path(out, diff_id).context("the layout gave an unchecked digest")?;
         if !file.exists() {
-            let (digest, hex) = (blob.digest(), images::sha256_hex(diff_id).unwrap_or_default());
+            let digest = blob.digest();
             let blob = layout.blob(blob)?;
-            convert(blob, digest.as_ref(), hex, &file).with_context(|| format!("layer {digest}"))?;
+            convert(blob, digest.as_ref(), diff_id, &file).with_context(|| format!("layer {digest}"))?;
         }
         layers.push(diff_id.clone());
     }
@@ -57,45 +56,19 @@ fn convert(blob: File, digest: &str, diff_id: &str, file: &Path) -> Result<()> {
         _ => Box::new(&mut packed),
     };
     let mut tar = Hashing::new(tar);
+    let hex = images::sha256_hex(diff_id).context("the layout gave an unchecked digest")?;
 
     let temporary = file.with_extension("new");
     let mut uuid = [0; 16];
-    uuid.copy_from_slice(&Sha256::digest(diff_id)[..16]);
+    uuid.copy_from_slice(&Sha256::digest(hex)[..16]);
     erofs::layer(&mut tar, File::create(&temporary)?, erofs::Options { uuid, build_time: 0 })?;
     let unpacked = tar.digest();
     io::copy(&mut packed, &mut io::sink())?;
-    let found = format!("sha256:{}", packed.into_inner().digest());
+    let found = packed.into_inner().digest();
     ensure!(found == digest, "blob is damaged: it has digest {found}");
-    ensure!(
-        unpacked == diff_id,
-        "it unpacks to sha256:{unpacked}, but the image's configuration says sha256:{diff_id}"
-    );
+    ensure!(unpacked == diff_id, "it unpacks to {unpacked}, but the image's configuration says {diff_id}");
     fs::rename(&temporary, file)?;
     Ok(())
-}
-
-/// Takes the SHA-256 of what is read through it.
-struct Hashing<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R> Hashing<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new() }
-    }
-
-    fn digest(self) -> String {
-        hash::hex(&self.hasher.finalize())
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]
@@ -214,16 +187,16 @@ mod tests {
             io::Write::write_all(&mut writer, &tar).unwrap();
             writer.finish().unwrap()
         };
-        let diff_id = hash::hex(&Sha256::digest(&tar));
+        let diff_id = images::digest_of(&tar);
         let folder = tempfile::tempdir().unwrap();
         let mut images = Vec::new();
         for packed in [tar.clone(), gzip, zstd::encode_all(tar.as_slice(), 3).unwrap()] {
             let (blob, file) = (folder.path().join("blob"), folder.path().join("layer.erofs"));
             fs::write(&blob, &packed).unwrap();
-            let digest = format!("sha256:{}", hash::hex(&Sha256::digest(&packed)));
+            let digest = images::digest_of(&packed);
             convert(File::open(&blob).unwrap(), &digest, &diff_id, &file).unwrap();
-            let wrong = convert(File::open(&blob).unwrap(), &digest, &digest[7..], &file);
-            assert_eq!(wrong.is_ok(), digest[7..] == diff_id);
+            let wrong = convert(File::open(&blob).unwrap(), &digest, &digest, &file);
+            assert_eq!(wrong.is_ok(), digest == diff_id);
             images.push(fs::read(&file).unwrap());
         }
         assert!(images.iter().all(|image| *image == images[0]));

@@ -36,8 +36,8 @@ pub use container_network::{
 pub use desired::{Desired, LogFiles, Logging, PullPolicy, Service};
 pub use machine::{
     CaCerts, Commands, Credentials, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname,
-    Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Receiver, Registry, ResolvConf,
-    Swap,
+    ImageSource, Import, Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Receiver,
+    Registry, ResolvConf, Swap,
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};
@@ -221,6 +221,10 @@ fn read(root: &At<'_>) -> (Machine, Project) {
     root.section("a node's configuration", &table, &mut machine);
     machine::finish(root, &mut machine);
     let project = compose::read(root, &machine);
+    let holdfast = &machine.holdfast;
+    let services = project.services.values().filter_map(|service| service.image.as_ref());
+    let used = services.chain(&holdfast.run_in).map(|image| image.value.as_str());
+    machine::images::warn_of_unused(root, &holdfast.images, used);
     (machine, project)
 }
 

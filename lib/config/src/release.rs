@@ -65,7 +65,7 @@ pub(crate) const MACHINE: &[&str] = &[
 ];
 /// Keys of the section `holdfast`.
 pub(crate) const HOLDFAST: &[&str] =
-    &["gate", "env", "network", "compat", "sysctl", "modules", "firewall", "registry", "logs"];
+    &["gate", "env", "network", "compat", "sysctl", "modules", "firewall", "registry", "images", "logs"];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",

@@ -4,9 +4,20 @@
 //! file a layer. The root carries one with the images that were baked in; the state partition has one with those that
 //! were pulled.
 
+#[cfg(feature = "oci")]
+mod found;
+mod hashing;
+#[cfg(feature = "oci")]
+pub mod layout;
+#[cfg(feature = "oci")]
 pub mod oci;
 mod reference;
+#[cfg(feature = "oci")]
+pub mod saved;
 
+#[cfg(feature = "oci")]
+pub use found::{FindError, Found, MAX_JSON};
+pub use hashing::{Hashing, digest_of};
 pub use reference::{InvalidReference, Reference, expand_reference};
 
 use std::collections::BTreeMap;
@@ -23,6 +34,9 @@ pub struct Index {
     /// What is recorded of layers by diff id. The root's own have no record: dm-verity checks them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<String, Sealed>,
+    /// Images that no registry gave, by the same names: what they were imported from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub imports: BTreeMap<String, String>,
 }
 
 /// A layer's file as it was when its content was checked against the diff id.

@@ -82,23 +82,30 @@ pub fn choose<'a>(manifests: impl IntoIterator<Item = &'a Descriptor>) -> Result
 
 /// The layers of an image, lowest first.
 pub fn layers(manifest: &ImageManifest, config: &Configuration) -> Result<Vec<Layer>, Unfit> {
+    let layer = |(blob, id): (&Descriptor, &String)| {
+        let digest = blob.digest().as_ref();
+        sha256_hex(digest).ok_or_else(|| Unfit::Digest(digest.to_owned()))?;
+        Ok(Layer { blob: blob.clone(), diff_id: id.clone() })
+    };
+    let ids = diff_ids(config, manifest.layers().len())?;
+    manifest.layers().iter().zip(ids).map(layer).collect()
+}
+
+/// The diff ids of an image for this machine that comes with so many layers, lowest first.
+pub fn diff_ids(config: &Configuration, blobs: usize) -> Result<&[String], Unfit> {
     let config = &config.image;
     let (os, arch) = (config.os(), config.architecture());
     if *os != Os::Linux || *arch != Arch::Amd64 {
         return Err(Unfit::Foreign(format!("{os}/{arch}")));
     }
     let diff_ids = config.rootfs().diff_ids();
-    let (blobs, ids) = (manifest.layers().len(), diff_ids.len());
-    if blobs != ids {
-        return Err(Unfit::Layers { blobs, ids });
+    if blobs != diff_ids.len() {
+        return Err(Unfit::Layers { blobs, ids: diff_ids.len() });
     }
-    let layer = |(blob, id): (&Descriptor, &String)| {
-        for digest in [id.as_str(), blob.digest().as_ref()] {
-            sha256_hex(digest).ok_or_else(|| Unfit::Digest(digest.to_owned()))?;
-        }
-        Ok(Layer { blob: blob.clone(), diff_id: id.clone() })
-    };
-    manifest.layers().iter().zip(diff_ids).map(layer).collect()
+    match diff_ids.iter().find(|id| sha256_hex(id).is_none()) {
+        Some(id) => Err(Unfit::Digest(id.clone())),
+        None => Ok(diff_ids),
+    }
 }
 
 /// What running takes; empty texts mean nothing, as in Docker.

@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use config::Machine;
+use config::{Machine, Mount};
 use rustix::fs::OFlags;
 
 use self::device::Devices;
@@ -32,7 +32,14 @@ pub(super) fn set_up(machine: &Machine, instance: &Instance, failures: &mut Fail
     for setup in &machine.fs_setup {
         failures.check("fs_setup", filesystem::make(setup, &devices, instance));
     }
-    for mount in &machine.mounts {
+    mount(machine, |_| true, failures);
+}
+
+/// Mounts those file systems that are wanted for their targets.
+pub(super) fn mount(machine: &Machine, is_wanted: impl Fn(&Path) -> bool, failures: &mut Failures) {
+    let devices = Devices { aliases: &machine.device_aliases };
+    let target = |mount: &&Mount| is_wanted(Path::new(mount.target.as_deref().unwrap_or_default()));
+    for mount in machine.mounts.iter().filter(target) {
         failures.check("mounts", mounts::mount(mount, &devices));
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod files;
 mod firewall;
 mod host;
+pub(crate) mod images;
 mod logs;
 mod once;
 mod registry;
@@ -21,6 +22,7 @@ use crate::container_network::Firewall;
 pub use files::File;
 pub(crate) use host::full_name;
 pub use host::{EtcHosts, Hostname, ResolvConf};
+pub use images::{ImageSource, Import};
 pub use logs::Receiver;
 pub use once::{Delay, PhoneHome, Post, PowerMode, PowerState};
 pub use registry::{Credentials, Registry};
@@ -109,6 +111,8 @@ pub struct Holdfast {
     pub firewall: Option<Firewall>,
     /// Where images come from.
     pub registry: Registry,
+    /// Images that come from files.
+    pub images: Vec<Import>,
     /// Who gets the logs of services.
     pub logs: Vec<Receiver>,
 }
@@ -297,7 +301,7 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
 ];
 
 /// The section `holdfast`.
-pub(crate) const HOLDFAST: [Key<Holdfast>; 9] = [
+pub(crate) const HOLDFAST: [Key<Holdfast>; 10] = [
     take(
         "gate",
         |at, holdfast| at.section("'holdfast.gate'", &GATE, &mut holdfast.gate),
@@ -343,6 +347,11 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 9] = [
         "registry",
         |at, holdfast| holdfast.registry = registry::registry(at),
         "Where images are pulled from, and as whom: see below and `images.md`.",
+    ),
+    take(
+        "images",
+        images::images,
+        "List of images that are imported from files, each with `name` and `from`: see below and `images.md`.",
     ),
     take(
         "logs",
