@@ -26,9 +26,15 @@ pub fn iso(label: &str, files: &[(&str, &str)]) -> PathBuf {
             .expect("directories can be made");
         std::fs::write(path, content).expect("files can be written");
     }
+    iso_of(&folder, label)
+}
+
+/// An ISO 9660 disk with what is in a folder.
+pub fn iso_of(folder: &Path, label: &str) -> PathBuf {
     let image = folder.with_extension("iso");
     let mut command = Command::new("genisoimage");
-    command.args(["-quiet", "-udf", "-r", "-J", "-V", label, "-o"]).args([&image, &folder]);
+    command.args(["-quiet", "-udf", "-r", "-J", "-joliet-long", "-V", label, "-o"]);
+    command.arg(&image).arg(folder);
     assert!(command.status().expect("genisoimage starts").success(), "an ISO image can be made");
     image
 }

@@ -11,6 +11,7 @@
 //! without QEMU fails. Waiting is generous, since the machine may be busy, and says what it waited for. A failed test
 //! leaves its console in `target/vm-tests/<test>/` and prints the end of it.
 
+mod archive;
 mod build;
 mod console;
 mod disk;
@@ -20,10 +21,11 @@ mod server;
 mod time_server;
 mod vm;
 
+pub use archive::{archive, docker_save, gzip};
 pub use build::{
     Build, Recipe, binary, faulty_init, hostile_image, image, kernel, kernel_probe, project, task_probe,
 };
-pub use disk::{Disk, iso};
+pub use disk::{Disk, iso, iso_of};
 pub use lan::{BRIDGE, Lan, Process};
 pub use registry::{Registry, busybox_image, busybox_program};
 pub use server::{Request, Response, Server};

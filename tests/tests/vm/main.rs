@@ -11,6 +11,7 @@ mod datasources;
 mod generations;
 mod hostile_container;
 mod images;
+mod imports;
 mod kernel;
 mod kill;
 mod logs;

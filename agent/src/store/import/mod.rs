@@ -168,18 +168,22 @@ impl Pulling {
         let mut arriving = Arriving::new(content, task);
         let mut packed = BufReader::with_capacity(layer::AT_ONCE, Hashing::new(&mut arriving));
         let read = Archive::read(&mut packed, &mut desk);
+        if let Err(error @ ImportError::Full { .. }) = read {
+            return Err(error);
+        }
         let rest = io::copy(&mut packed, &mut io::sink());
         let found = packed.into_inner().digest();
         // Whoever read on did not know why it ended.
         if let Some(error) = arriving.failure() {
             return Err(ImportError::Read(error));
         }
-        let archive = read?;
-        rest.map_err(ImportError::Read)?;
+        // Another file than was meant is that, whatever it looks like.
         if let Some(wanted) = import.sha256.as_ref().filter(|wanted| found != format!("sha256:{wanted}")) {
             let found = found.trim_start_matches("sha256:").to_owned();
             return Err(ImportError::Other { found, wanted: wanted.clone() });
         }
+        let archive = read?;
+        rest.map_err(ImportError::Read)?;
         archive.image(&name, &mut desk)
     }
 
