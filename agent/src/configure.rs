@@ -225,7 +225,8 @@ impl Running {
         // What cannot be written was said when the generation was made.
         let authorities = apply::certificates_for_containers(machine.ca_certs.as_ref()).ok().flatten();
         let pulling = Pulling::new(&store, &machine.holdfast.registry, authorities.as_ref());
-        store::watch(&host.root_hash, pulling.importing(&machine.holdfast.images));
+        let pulling = pulling.importing(&machine.holdfast.images);
+        store::watch(&host.root_hash, pulling, machine.holdfast.scrub);
     }
 }
 

@@ -7,7 +7,8 @@
 //! * write the plan as a new generation, or find that the current one says the same (`generations`)
 //! * pull the images that it needs and that are not here (`store`)
 //! * make the machine what the configuration says: names, files, keys, disks (`apply`); hand the generation to PID 1
-//! * on SIGHUP do so again: a changed configuration takes effect without a reboot
+//! * on SIGHUP do so again: a changed configuration takes effect without a reboot; on SIGUSR1 read all that is kept of
+//!   images (`store`)
 //! * meanwhile, in threads of their own: keep the network as it is described (`network`), and the time right (`clock`)
 //! * the logs of services on their way to somebody else (`logs`)
 //! * the networks of containers, and who may reach what (`containers`)
@@ -38,7 +39,7 @@ use network::Network;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 use sys::console;
-use sys::signals::{SIGHUP, SignalFd};
+use sys::signals::{SIGHUP, SIGUSR1, SignalFd};
 
 /// How often PID 1 hears that the agent lives, when it names no interval.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let signals = match SignalFd::new(&[SIGHUP]) {
+    let signals = match SignalFd::new(&[SIGHUP, SIGUSR1]) {
         Ok(signals) => signals,
         Err(error) => {
             console::error(format_args!("cannot listen to signals: {error}"));
@@ -74,7 +75,8 @@ fn main() -> ExitCode {
     watch(&host, &network, &signals)
 }
 
-/// Lives on: tells PID 1 so, and looks for the configuration again when a SIGHUP asks for it.
+/// Lives on: tells PID 1 so, and does what signals ask for: SIGHUP, to look for the configuration again; SIGUSR1, to read
+/// all that is kept of images.
 fn watch(host: &Arc<Host>, network: &Network, signals: &SignalFd) -> ! {
     let interval = sd_notify::watchdog_enabled().map_or(HEARTBEAT, |limit| limit / 3);
     let mut due = Instant::now();
@@ -86,8 +88,11 @@ fn watch(host: &Arc<Host>, network: &Network, signals: &SignalFd) -> ! {
             tell(&[NotifyState::Watchdog]);
             due = Instant::now() + interval;
         }
-        while let Ok(Some(_)) = signals.read() {
-            asked = true;
+        while let Ok(Some(signal)) = signals.read() {
+            match signal.number {
+                SIGUSR1 => store::scrub_now(),
+                _ => asked = true,
+            }
         }
         let is_looking = looking.as_ref().is_some_and(|thread| !thread.is_finished());
         if asked && !is_looking {

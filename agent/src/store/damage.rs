@@ -6,7 +6,8 @@
 //! killed; PID 1 replaces a shim that is killed, whatever the service's restart policy.
 //!
 //! A file that is missing, or is another one than was recorded, is seen without reading it: that is looked at when a
-//! generation has been handed to PID 1. Once a day everything is read.
+//! generation has been handed to PID 1. Now and then everything is read, also what nothing that runs has: what is damaged
+//! of that is pulled again once, and left when it cannot be had.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,16 +19,16 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use images::Reference;
+use config::Scrub;
+use images::{Index, Reference};
 use plan::{ShimConfig, paths};
 
-use super::pull::Pulling;
-use super::{Store, StoreError};
+use super::pull::{self, Pulling};
+use super::scrub::{self, Schedule, read_through};
+use super::{Store, StoreError, progress};
 use crate::console;
 use crate::generations::{Generation, Generations};
 
-/// How often every layer is read.
-const SCRUB: Duration = Duration::from_secs(24 * 60 * 60);
 /// Waits between attempts to pull a layer again.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -37,8 +38,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 enum Hint {
     /// The kernel has found a block of this inode changed.
     Inode(u64),
-    /// This generation runs by now; images are pulled like this.
-    Running { root_hash: String, pulling: Box<Pulling> },
+    /// This generation runs by now; images are pulled like this, and all are read so often.
+    Running { root_hash: String, pulling: Box<Pulling>, scrub: Scrub },
+    /// Somebody wants everything to be read.
+    Scrub,
 }
 
 /// Whoever looks after the layers.
@@ -46,9 +49,9 @@ static WATCH: Mutex<Option<Sender<Hint>>> = Mutex::new(None);
 
 /// Looks after the layers of what runs, from now on in threads of its own. To be called with every generation that was
 /// handed to PID 1.
-pub(crate) fn watch(root_hash: &str, pulling: Pulling) {
+pub(crate) fn watch(root_hash: &str, pulling: Pulling, scrub: Scrub) {
     let mut watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
-    let hint = Hint::Running { root_hash: root_hash.to_owned(), pulling: Box::new(pulling) };
+    let hint = Hint::Running { root_hash: root_hash.to_owned(), pulling: Box::new(pulling), scrub };
     if let Some(sender) = &*watch {
         // The thread lives as long as the agent.
         sender.send(hint).ok();
@@ -68,6 +71,15 @@ pub(crate) fn watch(root_hash: &str, pulling: Pulling) {
         return;
     }
     *watch = Some(sender);
+}
+
+/// Has everything read that is kept of images.
+pub(crate) fn scrub_now() {
+    match &*WATCH.lock().unwrap_or_else(PoisonError::into_inner) {
+        // The thread lives as long as the agent.
+        Some(sender) => drop(sender.send(Hint::Scrub)),
+        None => console::notice("images: nothing was pulled or imported, so there is nothing to read"),
+    }
 }
 
 /// Follows the kernel log from the boot's beginning.
@@ -105,21 +117,30 @@ fn damaged_inode(record: &str) -> Option<u64> {
 }
 
 fn look_after(hints: &Receiver<Hint>) {
-    let mut running: Option<(String, Pulling)> = None;
+    /// Longer than there is anything to wait for.
+    const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let mut schedule = Schedule::new();
+    let mut running: Option<(String, Pulling, Scrub)> = None;
     loop {
-        let look: &dyn Fn(&Layers, &Store) -> Vec<PathBuf> = match hints.recv_timeout(SCRUB) {
-            Ok(Hint::Running { root_hash, pulling }) => {
-                running = Some((root_hash, *pulling));
-                &Layers::altered
+        let due = running.as_ref().and_then(|(_, pulling, scrub)| schedule.wait(pulling.store(), *scrub));
+        let look: &dyn Fn(&Layers, &Pulling) -> Vec<PathBuf> = match hints.recv_timeout(due.unwrap_or(LONG)) {
+            Ok(Hint::Running { root_hash, pulling, scrub }) => {
+                running = Some((root_hash, *pulling, scrub));
+                &|layers, pulling| layers.altered(pulling.store())
             }
             Ok(Hint::Inode(inode)) => &move |layers, _| layers.with_inode(inode),
-            Err(RecvTimeoutError::Timeout) => &|layers, _| layers.scrub(),
+            Ok(Hint::Scrub) => &Layers::scrub,
+            Err(RecvTimeoutError::Timeout) if due.is_some() => {
+                schedule.passed();
+                &Layers::scrub
+            }
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let Some((root_hash, pulling)) = &running else { continue };
+        let Some((root_hash, pulling, _)) = &running else { continue };
         let Ok(Some(generation)) = Generations::of_node().current(root_hash) else { continue };
         let layers = Layers::of(&generation);
-        let damaged = look(&layers, pulling.store());
+        let damaged = look(&layers, pulling);
         if !damaged.is_empty() {
             repair(&generation, &layers, &damaged, pulling);
         }
@@ -157,40 +178,25 @@ impl Layers {
         named.filter(|path| read_through(path).is_err()).map(Path::to_owned).collect()
     }
 
-    /// Reads all of them.
-    fn scrub(&self) -> Vec<PathBuf> {
-        let files = self.files();
-        let (mut damaged, mut bytes) = (Vec::new(), 0);
-        for (path, _) in &files {
-            match read_through(path) {
-                Ok(read) => bytes += read,
-                Err(_) => damaged.push(path.to_path_buf()),
-            }
+    /// Reads everything in the store. Gives what these have of it that is damaged; the rest is seen to.
+    fn scrub(&self, pulling: &Pulling) -> Vec<PathBuf> {
+        let store = pulling.store();
+        let own: BTreeSet<PathBuf> = self.files().into_iter().map(|(path, _)| path.to_owned()).collect();
+        let index = store.index();
+        let kept = index.layers.keys().filter_map(|diff_id| store.layer(diff_id));
+        let all: Vec<PathBuf> = own.iter().cloned().chain(kept.filter(|path| !own.contains(path))).collect();
+        let damaged = scrub::read_all(&all);
+        scrub::done(store);
+        let (used, unused) = damaged.into_iter().partition::<Vec<_>, _>(|path| own.contains(path));
+        if !unused.is_empty() {
+            restore(&index, &unused, pulling);
         }
-        if !files.is_empty() {
-            let (all, bad, read) = (files.len(), damaged.len(), bytes >> 20);
-            console::notice(format_args!("images: read {all} layers, {read} MiB: {bad} are damaged"));
-        }
-        damaged
+        used
     }
 
     /// The services that have one of these mounted.
     fn users(&self, damaged: &[PathBuf]) -> impl Iterator<Item = &ShimConfig> {
         self.0.iter().filter(|shim| damaged.iter().any(|path| shim.sealed.contains_key(path)))
-    }
-}
-
-/// Reads a file to its end.
-fn read_through(path: &Path) -> io::Result<u64> {
-    let mut file = File::open(path)?;
-    let (mut buffer, mut read) = (vec![0; 1 << 18], 0);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(read),
-            Ok(count) => read += count as u64,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 
@@ -259,9 +265,83 @@ fn affected(
     Ok(images.into_iter().collect())
 }
 
+/// Pulls the images that have these layers, which nothing that runs has, if they can be had.
+fn restore(index: &Index, damaged: &[PathBuf], pulling: &Pulling) {
+    let store = pulling.store();
+    let is_damaged = |diff_id: &String| store.layer(diff_id).is_some_and(|path| damaged.contains(&path));
+    let images = having(index, is_damaged);
+    for path in damaged {
+        let names: Vec<String> = images.iter().map(ToString::to_string).collect();
+        let (names, path) = (names.join(", "), path.display());
+        console::error(format_args!(
+            "image {names}: the layer {path}, which nothing uses now, is damaged or gone: it is pulled again"
+        ));
+    }
+    if let Err(error) = store.change(|index| index.layers.retain(|diff_id, _| !is_damaged(diff_id))) {
+        return console::error(console::chain(&error));
+    }
+    for image in images {
+        let _turn = pull::turn();
+        if let Err(error) = pulling.image(&image) {
+            progress::forget(|name| name == image.to_string());
+            let why = console::chain(&error);
+            console::error(format_args!("image {image}: {why}; it is left until something asks for it"));
+        }
+    }
+}
+
+/// The images that have a layer of these, as they are asked for again: by their digests, and imports by their names, too.
+fn having(index: &Index, is_one: impl Fn(&String) -> bool) -> BTreeSet<Reference> {
+    let imported: BTreeSet<&str> =
+        index.imports.keys().filter_map(|name| Some(index.images.get(name)?.digest.as_str())).collect();
+    let having = index.images.iter().filter(|(_, image)| image.layers.iter().any(&is_one));
+    let references = having.filter_map(|(name, image)| {
+        let named = Reference::parse(name).ok()?;
+        if index.imports.contains_key(name) {
+            return Some(Reference { digest: Some(image.digest.clone()), ..named });
+        }
+        (!imported.contains(image.digest.as_str())).then(|| named.pinned(&image.digest))
+    });
+    references.collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use images::{Config, Image};
+
     use super::*;
+
+    #[test]
+    fn an_image_is_asked_for_again_once_and_as_it_came() {
+        let digest = |n: u8| format!("sha256:{}", n.to_string().repeat(64));
+        let image = |n: u8, layers: &[u8]| Image {
+            digest: digest(n),
+            layers: layers.iter().map(|n| digest(*n)).collect(),
+            config: Config::default(),
+        };
+        let images = [
+            ("docker.io/library/a:1".to_owned(), image(1, &[5])),
+            (format!("docker.io/library/a@{}", digest(1)), image(1, &[5])),
+            ("docker.io/library/b:1".to_owned(), image(2, &[5, 6])),
+            (format!("docker.io/library/b@{}", digest(2)), image(2, &[5, 6])),
+            ("docker.io/library/c:1".to_owned(), image(3, &[6])),
+        ];
+        let index = Index {
+            images: images.into(),
+            imports: [("docker.io/library/b:1".to_owned(), digest(9))].into(),
+            ..Index::default()
+        };
+        let having = |n: u8| having(&index, |layer| *layer == digest(n));
+        let asked = |n: u8| having(n).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (a, b, c) = (
+            format!("docker.io/library/a@{}", digest(1)),
+            format!("docker.io/library/b:1@{}", digest(2)),
+            format!("docker.io/library/c@{}", digest(3)),
+        );
+        assert_eq!(asked(5), [a, b.clone()]);
+        assert_eq!(asked(6), [b, c]);
+        assert_eq!(asked(7), <[String; 0]>::default());
+    }
 
     #[test]
     fn the_kernels_word_of_a_damaged_file_is_understood() {

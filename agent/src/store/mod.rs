@@ -9,7 +9,7 @@
 //! * `layer`: from a blob to a sealed file; `pull`: a whole image; `room`: whether it fits; `pace`: whether it comes at all
 //! * `import`: images that come from files
 //! * `wanted`: which images a configuration needs, and where they are; `fetch`: pulls what is missing until it is here
-//! * `damage`: what becomes of a layer whose blocks have changed; `collect`: what nobody needs goes
+//! * `damage`: what becomes of a layer whose blocks have changed; `scrub`: finds such layers; `collect`: what nobody needs goes
 
 #[cfg(all(test, feature = "bench"))]
 mod bench;
@@ -25,6 +25,7 @@ mod progress;
 mod pull;
 mod registry;
 mod room;
+mod scrub;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -42,7 +43,7 @@ use rustix::io::Errno;
 use sys::{fsverity, verity_digest};
 
 pub(crate) use collect::Needed;
-pub(crate) use damage::watch;
+pub(crate) use damage::{scrub_now, watch};
 pub(crate) use fetch::Fetch;
 pub(crate) use pull::Pulling;
 pub(crate) use wanted::{OnNode, Place, Pulled, Wish, wishes};

@@ -37,7 +37,7 @@ pub use desired::{Desired, LogFiles, Logging, PullPolicy, Service};
 pub use machine::{
     CaCerts, Commands, Credentials, Delay, DiskSetup, EtcHosts, File, FsSetup, Holdfast, HostKeys, Hostname,
     ImageSource, Import, Layout, Machine, Mount, Ntp, PhoneHome, Post, PowerMode, PowerState, Receiver,
-    Registry, ResolvConf, Swap,
+    Registry, ResolvConf, Scrub, Swap,
 };
 pub use meta_data::{MetaData, meta_data};
 pub use reference::{explain, reference};

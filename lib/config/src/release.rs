@@ -64,8 +64,10 @@ pub(crate) const MACHINE: &[&str] = &[
     "vendor_data",
 ];
 /// Keys of the section `holdfast`.
-pub(crate) const HOLDFAST: &[&str] =
-    &["gate", "env", "network", "compat", "sysctl", "modules", "firewall", "registry", "images", "logs"];
+pub(crate) const HOLDFAST: &[&str] = &[
+    "gate", "env", "network", "compat", "sysctl", "modules", "firewall", "registry", "images", "scrub",
+    "logs",
+];
 /// Keys of a service.
 pub(crate) const SERVICE: &[&str] = &[
     "image",

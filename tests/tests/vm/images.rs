@@ -256,3 +256,44 @@ fn an_image_that_finds_no_room_leaves_nothing_behind_and_is_pulled_once_there_is
     vm.never_said("service hog (exited|failed|stopped)|hog: .*(rror|annot)");
     vm.power_off();
 }
+
+#[test]
+fn a_bit_that_changes_where_nothing_reads_is_found_when_everything_is_read() {
+    let harbour = Harbour::new();
+    let folder = directory().join("images");
+    fs::create_dir_all(&folder).expect("target/vm-tests can be made");
+    let unread: Vec<u8> = (0..40_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(folder.join("unread"), &unread).expect("target/vm-tests can be written");
+    let layer =
+        "[[layer]]\nfile = [{ path = 'words', text = 'ahoy' }, { path = 'unread', from = 'unread' }]\n";
+    harbour.registry.push("app:v1", &busybox_image("unread-app", layer));
+    harbour.push("app:v2", "land in sight");
+
+    let mut vm = harbour.boot(&app());
+    vm.expect("app: ahoy");
+    vm.power_off();
+    let reader = "  reader:
+    image: busybox
+    network_mode: none
+    privileged: true
+    pid: host
+    command: [sh, -c, 'while sleep 3; do kill -USR1 $$(busybox pidof holdfastd); done']
+    logging: {driver: console}
+";
+    let next = user_data(&format!("{REGISTRY}/app:v2"), reader);
+    let mut vm = harbour.boot(&next);
+    vm.expect("accepted as generation 2");
+    vm.expect("holdfast: images: read 3 layers, [0-9]+ MiB: 0 are damaged");
+    vm.power_off();
+
+    harbour.disk.flip_a_bit_in(&unread, "state");
+    let mut vm = harbour.boot(&next);
+    vm.expect("holdfast: images: read 3 layers, [0-9]+ MiB: 1 are damaged");
+    vm.expect(
+        "image 192.0.2.1:5000/app@sha256:[0-9a-f]+: the layer /var/lib/.*erofs, which nothing uses now, is damaged",
+    );
+    vm.expect("holdfast: image 192.0.2.1:5000/app@sha256:[0-9a-f]+: pulled");
+    vm.expect("holdfast: images: read 3 layers, [0-9]+ MiB: 0 are damaged");
+    vm.never_said("service app (exited|failed)|started again");
+    vm.power_off();
+}

@@ -1,7 +1,8 @@
-//! `holdfast.images`: images that come from files and not from registries.
+//! `holdfast.images`: images that come from files and not from registries. `holdfast.scrub`: how often all are read.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use images::Reference;
 use userdata::{At, KeySpec as Key};
@@ -66,6 +67,43 @@ impl Import {
     }
 }
 
+/// How often the layers of images are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scrub {
+    /// Every day.
+    #[default]
+    Daily,
+    /// Every week.
+    Weekly,
+    /// Every thirty days.
+    Monthly,
+    /// Not unless somebody asks for it.
+    Never,
+}
+
+impl Scrub {
+    /// The time between two.
+    pub fn period(self) -> Option<Duration> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        match self {
+            Self::Daily => Some(DAY),
+            Self::Weekly => Some(DAY * 7),
+            Self::Monthly => Some(DAY * 30),
+            Self::Never => None,
+        }
+    }
+}
+
+pub(super) fn scrub(at: &At<'_>) -> Scrub {
+    let words = [
+        ("daily", Scrub::Daily),
+        ("weekly", Scrub::Weekly),
+        ("monthly", Scrub::Monthly),
+        ("never", Scrub::Never),
+    ];
+    at.word(&words).unwrap_or_default()
+}
+
 #[derive(Default)]
 struct Draft {
     name: Option<Reference>,
@@ -110,6 +148,9 @@ pub(super) fn images(at: &At<'_>, holdfast: &mut Holdfast) {
 
 /// Warns of images that nobody asks for. `used` are those that somebody does.
 pub(crate) fn warn_of_unused<'u>(root: &At<'_>, imports: &[Import], used: impl Iterator<Item = &'u str>) {
+    if imports.is_empty() {
+        return;
+    }
     let used: Vec<Reference> = used.filter_map(|image| Reference::parse(image).ok()).collect();
     let items = root.get("holdfast").and_then(|holdfast| holdfast.get("images")).filter(At::is_list);
     for item in items.iter().filter_map(At::list).flatten() {
@@ -206,6 +247,26 @@ mod tests {
         let named = |name: &str| imports[0].is(&Reference::parse(name).unwrap());
         assert!(named("docker.io/library/app:1") && named(&format!("app:1@sha256:{digits}")));
         assert!(!named("app") && !named("r.example.com/app:1"));
+    }
+
+    #[test]
+    fn layers_are_read_as_often_as_is_said() {
+        let read = |line: &str| {
+            let text = format!("#cloud-config\nholdfast: {{{line}}}\n");
+            let outcome = crate::judge(&crate::Input::user_data("f", text.as_bytes()), crate::Judge::Node);
+            outcome
+                .config
+                .map(|config| config.machine.holdfast.scrub.period().map(|period| period.as_secs() / 86_400))
+        };
+        for (line, days) in [
+            ("env: {}", Some(Some(1))),
+            ("scrub: weekly", Some(Some(7))),
+            ("scrub: monthly", Some(Some(30))),
+            ("scrub: never", Some(None)),
+            ("scrub: hourly", None),
+        ] {
+            assert_eq!(read(line), days, "{line}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::container_network::Firewall;
 pub use files::File;
 pub(crate) use host::full_name;
 pub use host::{EtcHosts, Hostname, ResolvConf};
-pub use images::{ImageSource, Import};
+pub use images::{ImageSource, Import, Scrub};
 pub use logs::Receiver;
 pub use once::{Delay, PhoneHome, Post, PowerMode, PowerState};
 pub use registry::{Credentials, Registry};
@@ -113,6 +113,8 @@ pub struct Holdfast {
     pub registry: Registry,
     /// Images that come from files.
     pub images: Vec<Import>,
+    /// How often what is kept of images is read.
+    pub scrub: Scrub,
     /// Who gets the logs of services.
     pub logs: Vec<Receiver>,
 }
@@ -301,7 +303,7 @@ pub(crate) const NATIVE: [Key<Machine>; 33] = [
 ];
 
 /// The section `holdfast`.
-pub(crate) const HOLDFAST: [Key<Holdfast>; 10] = [
+pub(crate) const HOLDFAST: [Key<Holdfast>; 11] = [
     take(
         "gate",
         |at, holdfast| at.section("'holdfast.gate'", &GATE, &mut holdfast.gate),
@@ -352,6 +354,12 @@ pub(crate) const HOLDFAST: [Key<Holdfast>; 10] = [
         "images",
         images::images,
         "List of images that are imported from files, each with `name` and `from`: see below and `images.md`.",
+    ),
+    take(
+        "scrub",
+        |at, holdfast| holdfast.scrub = images::scrub(at),
+        "How often all layers of images on the disk are read, so that what has changed there is found: `daily` \
+         (default), `weekly`, `monthly` or `never`: see `images.md`.",
     ),
     take(
         "logs",
