@@ -12,7 +12,7 @@ use images::{Image, Reference};
 
 use super::blob::{Blob, BlobError};
 use super::collect::Unfinished;
-use super::import::ImportError;
+use super::import::{ImportError, Refused};
 use super::layer::{self, LayerError};
 use super::progress::{self, Task};
 use super::registry::{Endpoint, Manifest, RegistryError, Source, endpoints};
@@ -84,6 +84,8 @@ pub(crate) struct Pulling {
     /// The wait after the first failure of a request; it doubles.
     pause: Duration,
     pub(super) sizes: Sizes,
+    /// Imports that were refused.
+    pub(super) refused: Refused,
 }
 
 impl Pulling {
@@ -96,6 +98,7 @@ impl Pulling {
             imports: Vec::new(),
             pause: Duration::from_secs(1),
             sizes: Sizes::default(),
+            refused: Refused::default(),
         }
     }
 

@@ -6,34 +6,36 @@
 //! what the image's configuration says. Until then the store has nothing of it, and nothing that an archive calls itself
 //! becomes a path.
 //!
-//! * `archive`, `folder`: where an image may be
+//! * `source`: what is there; `archive`, `folder`: where in it an image may be
 //! * `arriving`: what comes, counted; `desk`: where layers are written
 
 mod archive;
 mod arriving;
 mod desk;
 mod folder;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::Path;
 
 use config::{ImageSource, Import};
 use images::{Config, FindError, Hashing, Image, Reference};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use super::layer::{self, LayerError, Unnamed};
 use super::progress::Task;
 use super::pull::{PullError, Pulling};
 use super::{Store, StoreError};
+use crate::console;
 use crate::http::HttpError;
 use archive::Archive;
 use arriving::Arriving;
 use desk::Desk;
 use folder::Folder;
+use source::Source;
+
+pub(super) use source::Refused;
 
 /// Why an image is not imported.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +72,9 @@ pub(crate) enum ImportError {
     Directory,
     #[error("it is {found}, and {wanted} is asked for")]
     Digest { found: String, wanted: String },
+    /// What was said of the same before.
+    #[error("{0}")]
+    Refused(String),
     #[error("there is no room for it")]
     Full { size: u64 },
     #[error(transparent)]
@@ -83,6 +88,25 @@ impl ImportError {
             Self::Full { .. } => true,
             Self::Layer { source, .. } => source.is_full(),
             Self::Store(error) => error.is_full(),
+            _ => false,
+        }
+    }
+
+    /// Whether the same content is refused again.
+    fn is_of_content(&self) -> bool {
+        match self {
+            Self::Tar(_)
+            | Self::Entry { .. }
+            | Self::TooMuch
+            | Self::Blob { .. }
+            | Self::Unknown(_)
+            | Self::Find(_)
+            | Self::Missing(_)
+            | Self::Other { .. }
+            | Self::Digest { .. } => true,
+            Self::Layer { source, .. } => {
+                !matches!(source, LayerError::Full { .. } | LayerError::Seal { .. } | LayerError::File(_))
+            }
             _ => false,
         }
     }
@@ -120,7 +144,7 @@ impl Pulling {
         if self.sizes.of_import(&identity) > room {
             return Err(no_room());
         }
-        let found = self.find(import, &task).and_then(|found| self.keep(found, import, reference));
+        let found = self.find(import, reference, &task);
         // What was written and is not needed goes at once: it may be much.
         self.store.open().map_err(StoreError::from)?;
         match found {
@@ -136,35 +160,37 @@ impl Pulling {
         }
     }
 
-    fn find(&self, import: &Import, task: &Task) -> Result<Found, ImportError> {
-        let (name, from) = (import.name.to_string(), import.from.to_string());
-        let mut desk = Desk::new(&self.store);
-        let (content, size): (Box<dyn Read>, _) = match &import.from {
-            ImageSource::Path(path) => {
-                let file = open(path).map_err(ImportError::Open)?;
-                let metadata = file.metadata().map_err(ImportError::Open)?;
-                if metadata.is_dir() {
-                    task.expect_import(&from, None);
-                    if import.sha256.is_some() {
-                        return Err(ImportError::Directory);
-                    }
-                    return Folder(file).image(&name, &mut desk, task);
-                }
-                if !metadata.is_file() {
-                    return Err(ImportError::Special);
-                }
-                (Box::new(file), Some(metadata.len()))
+    /// Finds the image, and keeps it.
+    fn find(&self, import: &Import, reference: &Reference, task: &Task) -> Result<Image, ImportError> {
+        let asked = format!("{reference} {}", import.identity());
+        let source = Source::open(&import.from, &self.client)?;
+        if let Some(reason) = self.refused.reason(&asked, &source) {
+            return Err(ImportError::Refused(reason));
+        }
+        let (found, stamp) = match source {
+            Source::Folder(_) if import.sha256.is_some() => return Err(ImportError::Directory),
+            Source::Folder(folder) => {
+                task.expect_import(&import.from.to_string(), None);
+                let mut desk = Desk::new(&self.store);
+                (Folder(folder).image(&import.name.to_string(), &mut desk, task), None)
             }
-            ImageSource::Url(url) => {
-                let answer = self.client.open(url, &[])?;
-                if answer.status != 200 {
-                    return Err(ImportError::Status(answer.status));
-                }
-                let size = answer.header("content-length").and_then(|length| length.parse().ok());
-                (Box::new(answer), size)
+            Source::Archive { content, size, stamp } => {
+                task.expect_import(&import.from.to_string(), size);
+                (self.unpack(import, content, task), stamp)
             }
         };
-        task.expect_import(&from, size);
+        let kept = found.and_then(|found| self.keep(found, import, reference));
+        if let (Err(error), Some(stamp)) = (&kept, stamp)
+            && error.is_of_content()
+        {
+            self.refused.learn(&asked, stamp, console::chain(error).to_string());
+        }
+        kept
+    }
+
+    /// Finds the image in an archive.
+    fn unpack(&self, import: &Import, content: Box<dyn Read>, task: &Task) -> Result<Found, ImportError> {
+        let mut desk = Desk::new(&self.store);
         let mut arriving = Arriving::new(content, task);
         let mut packed = BufReader::with_capacity(layer::AT_ONCE, Hashing::new(&mut arriving));
         let read = Archive::read(&mut packed, &mut desk);
@@ -184,7 +210,7 @@ impl Pulling {
         }
         let archive = read?;
         rest.map_err(ImportError::Read)?;
-        archive.image(&name, &mut desk)
+        archive.image(&import.name.to_string(), &mut desk)
     }
 
     /// Gives the layers their places, and the image its name.
@@ -228,11 +254,4 @@ fn take(
 
 fn of_layer(layer: &str, source: LayerError) -> ImportError {
     ImportError::Layer { layer: layer.to_owned(), source }
-}
-
-/// Opens what a path names. Whoever filled a disk may have put anything there: nothing waits for a pipe, and no link
-/// leads into a process.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(File::from(openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?))
 }

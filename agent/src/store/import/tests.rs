@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::PullPolicy;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 use super::*;
-use crate::console;
 use crate::store::tests::{Answer, Content, Node, gzip, tar};
 use crate::store::{OnNode, Pulled, Wish};
 
@@ -326,7 +326,7 @@ fn what_wants_to_be_elsewhere_is_refused() {
 fn neither_pipes_nor_devices_are_waited_for() {
     let shore = Shore::new();
     let pipe = shore.path("pipe");
-    rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
     for path in [pipe.as_path(), Path::new("/dev/zero")] {
         let said = shore.import(&from(ImageSource::Path(path.to_owned())), "app:1").unwrap_err();
         assert!(said.contains("it is neither a file nor a directory"), "{said}");
@@ -363,6 +363,24 @@ fn an_address_is_asked_and_what_it_gives_is_checked() {
         shore.has_nothing(said);
     }
     shore.import(&with("/good?token=secret", &sum), "app:1").unwrap();
+}
+
+#[test]
+fn what_was_refused_is_not_read_again_until_it_is_another() {
+    let shore = Shore::new();
+    let good = archive(&layout(&Content::new()));
+    let import = shore.put(&good[..good.len() / 2]);
+    let pulling = shore.node.pulling(|_, _| ()).importing(std::slice::from_ref(&import));
+    let ask = || pulling.image(&import.name).map_err(|error| console::chain(&error).to_string());
+    let first = ask().unwrap_err();
+    // A file of the same size and time is the same; nobody reads what is in it.
+    let modified = fs::metadata(shore.path("archive")).unwrap().modified().unwrap();
+    fs::write(shore.path("archive"), &good[good.len() - good.len() / 2..]).unwrap();
+    let file = fs::File::options().write(true).open(shore.path("archive")).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(ask().unwrap_err(), first);
+    shore.put(&good);
+    ask().unwrap();
 }
 
 #[test]
