@@ -1,9 +1,11 @@
 //! The gate: when does a boot count as good, and what follows from it.
 //!
 //! A boot has passed when every required service has run for the settle time (a one-shot that exited with code 0
-//! counts; no services, or a configuration that is rejected, is no failure) and the agent is there: a version
-//! whose agent does not run could never be replaced again. Passing makes the slot proven and blesses a counted kernel
-//! image. A boot has missed the gate at its deadline, or when a required service has failed for good.
+//! counts; no services, or a configuration that is rejected, is no failure) and the agent is ready: a version
+//! whose agent does not run could never be replaced again, and until it is ready the services may be those of another
+//! version's generation. An agent that lives and is not ready, as it waits for somebody who does not answer, counts at the
+//! deadline. Passing makes the slot proven and blesses a counted kernel image. A boot has missed the gate at its deadline,
+//! or when a required service has failed for good.
 //!
 //! Invariant: missing the gate makes the machine reboot only when the boot is counted and another slot is proven.
 //! Elsewhere the system itself works, and the boot is no failure of its slot.
@@ -103,7 +105,7 @@ impl Gate {
         if matches!(self.state, State::Passed | State::FallingBack) {
             return None;
         }
-        let passed = good_at(facts).is_some_and(|at| at <= facts.now);
+        let passed = self.good_at(facts).is_some_and(|at| at <= facts.now);
         // Who passes waits to hear whether there is something to bless, but not for ever.
         if passed && (self.counted.is_some() || deadline <= facts.now) {
             self.state = State::Passed;
@@ -127,24 +129,25 @@ impl Gate {
             return None;
         }
         let failed = facts.failed_since.map(|since| since + settle(facts));
-        let times = [good_at(facts), failed, Some(self.deadline(facts))];
+        let times = [self.good_at(facts), failed, Some(self.deadline(facts))];
         times.into_iter().flatten().filter(|at| *at > facts.now).min()
     }
 
     fn deadline(&self, facts: &Facts) -> Duration {
         self.begun.saturating_add(Duration::from_millis(facts.settings.deadline_ms))
     }
+
+    /// When the boot is good if nothing happens until then.
+    fn good_at(&self, facts: &Facts) -> Option<Duration> {
+        let (since, ready) = facts.agent;
+        let since = since?;
+        let agent = if ready { since } else { since.saturating_add(settle(facts)).max(self.deadline(facts)) };
+        Some(agent.max(facts.steady_since?.saturating_add(settle(facts))))
+    }
 }
 
 fn settle(facts: &Facts) -> Duration {
     Duration::from_millis(facts.settings.settle_ms)
-}
-
-/// When the boot is good if nothing happens until then.
-fn good_at(facts: &Facts) -> Option<Duration> {
-    let (agent, ready) = facts.agent;
-    let agent = if ready { agent? } else { agent?.saturating_add(settle(facts)) };
-    Some(agent.max(facts.steady_since?.saturating_add(settle(facts))))
 }
 
 #[cfg(test)]
@@ -187,11 +190,19 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_is_not_ready_must_live_for_the_settle_time() {
+    fn an_agent_that_is_not_ready_counts_at_the_deadline_when_it_lives() {
         let mut gate = Gate::new(secs(0), Some(true));
-        let young = Facts { agent: (Some(secs(12)), false), ..facts(16) };
-        assert_eq!(gate.judge(&young, None), None);
-        assert_eq!(gate.judge(&Facts { now: secs(22), ..young }, None), Some(Change::Passed));
+        let waiting = Facts { agent: (Some(secs(12)), false), ..facts(59) };
+        assert_eq!(gate.judge(&waiting, None), None);
+        assert_eq!(gate.due(&waiting), Some(secs(60)));
+        assert_eq!(gate.judge(&Facts { now: secs(60), ..waiting }, None), Some(Change::Passed));
+        let mut gate = Gate::new(secs(0), Some(true));
+        let ready = Facts { agent: (Some(secs(12)), true), ..waiting };
+        assert_eq!(gate.judge(&Facts { now: secs(16), ..ready }, None), Some(Change::Passed));
+        // One that comes and goes does not count.
+        let mut gate = Gate::new(secs(0), Some(true));
+        let young = Facts { agent: (Some(secs(55)), false), ..facts(60) };
+        assert_eq!(gate.judge(&young, None), Some(Change::Missed));
         let mut gate = Gate::new(secs(0), Some(true));
         assert_eq!(gate.judge(&Facts { agent: (None, false), ..facts(59) }, None), None);
     }
