@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// When a guest is ended, whatever it does; a test that was killed leaves nothing running for longer.
 const LIFETIME_SECONDS: u32 = 1800;
 
-/// How many guests run at the same time, at most: one more than there are processors, as each waits a third of its time.
+/// How many guests run at the same time, at most.
 fn guests_at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(2) + 1
+    std::thread::available_parallelism().map_or(1, usize::from).min(2)
 }
 
 /// The directory of the running test, named like it.
