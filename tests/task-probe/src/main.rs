@@ -132,14 +132,19 @@ fn exec(client: &mut Client, args: &[String], terminal: bool) -> Result<(), Box<
         process: process(args),
         attach: false,
     }))?;
+    // Both ends, so that opening does not wait, not even for a process that has ended at once; the other end goes when the
+    // process has its own.
+    let both = |path: &PathBuf| OpenOptions::new().read(true).write(true).open(path);
     let mut readers = Vec::new();
     for path in [Some(stdout.clone()), stderr.clone()].into_iter().flatten() {
-        // Both ends, so that opening does not wait; the writing one goes when the process has its own.
-        let keeper = OpenOptions::new().read(true).write(true).open(&path)?;
+        let keeper = both(&path)?;
         let reader = File::open(&path)?;
         readers.push((keeper, reader));
     }
+    let keeper = both(&stdin)?;
+    let mut input = OpenOptions::new().write(true).open(&stdin)?;
     client.call(&Call::Start { exec: exec.clone() })?;
+    drop(keeper);
     let readers: Vec<_> = readers
         .into_iter()
         .map(|(keeper, mut reader)| {
@@ -153,7 +158,6 @@ fn exec(client: &mut Client, args: &[String], terminal: bool) -> Result<(), Box<
     if terminal {
         client.call(&Call::Resize { exec: exec.clone(), width: 100, height: 40 })?;
     }
-    let mut input = OpenOptions::new().write(true).open(&stdin)?;
     let mut typed = Vec::new();
     io::stdin().read_to_end(&mut typed)?;
     // The process may have no use for it.
