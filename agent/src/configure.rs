@@ -302,7 +302,9 @@ fn accept(
         images: &images,
         seccomp: &host.seccomp,
         certificates: certificates.as_deref(),
+        last: current.as_ref().map(|current| &current.plan),
         before: &current.as_ref().map(|current| current.networks.clone()).unwrap_or_default(),
+        running: &containers::running(),
         taken: &containers::networks_of_links(),
         commands: commands.as_ref(),
     };
@@ -335,11 +337,17 @@ fn say_difference(old: &Generation, new: &Generation) {
         console::notice(format_args!("generation {from} -> {to}: no service changes"));
     }
     for (name, change) in changes {
-        let why = match change {
-            Change::Start => "it is new",
-            Change::Stop => "it is no longer in the configuration",
-            Change::Restart => "its image or its settings changed",
-            Change::Adjust => "it keeps running: only when it is started or stopped changed",
+        let replaces = new.plan.services.get(&name).and_then(|service| service.replaces.as_ref());
+        let mut successors = new.plan.services.iter().filter(|(_, service)| {
+            service.replaces.as_ref().is_some_and(|replaced| replaced.service == name)
+        });
+        let why = match (change, replaces, successors.next()) {
+            (Change::Start, Some(replaced), _) => format!("it takes the place of {}", replaced.service),
+            (Change::Stop, _, Some((successor, _))) => format!("once {successor} works, which takes its place"),
+            (Change::Start, ..) => "it is new".to_owned(),
+            (Change::Stop, ..) => "it is no longer in the configuration".to_owned(),
+            (Change::Restart, ..) => "its image or its settings changed".to_owned(),
+            (Change::Adjust, ..) => "it keeps running: only when it is started or stopped changed".to_owned(),
         };
         console::notice(format_args!("generation {from} -> {to}: {change} {name}: {why}"));
     }

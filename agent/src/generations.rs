@@ -424,6 +424,8 @@ mod tests {
             images: &images,
             seccomp: &Value::Null,
             certificates: Some(&certificates),
+            last: None,
+            running: &BTreeSet::new(),
             before: &Networks::default(),
             taken: &[],
             commands: None,

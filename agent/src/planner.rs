@@ -1,7 +1,7 @@
 //! Desired state -> the plan of a generation and its bundles. Pure: what cannot be planned comes back as problems of
 //! the configuration, at the line that asked for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -9,11 +9,13 @@ use bundle::{Bundle, Input};
 use config::container::{GivenContent, GivenFile, Mount, MountSource};
 use config::{Desired, Network, Problem, Service};
 use plan::container::IdRange;
-use plan::{Condition, ContainerNetwork, Needs, Plan, ServiceName};
+use plan::{Condition, ContainerNetwork, Needs, Plan, Replaced, ServiceName};
 use serde_json::Value;
 
 use crate::containers::{self, Networks};
 use crate::store::{OnNode, Place, Wish};
+
+mod turns;
 
 /// What a plan is made of.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +29,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) seccomp: &'a Value,
     /// Certificate authorities that containers get.
     pub(crate) certificates: Option<&'a Path>,
-    /// The container networks of the last generation, and the networks of the node's links.
+    /// The plan and the container networks of the last generation, what of it runs, and the networks of the node's links.
+    pub(crate) last: Option<&'a Plan>,
     pub(crate) before: &'a Networks,
+    pub(crate) running: &'a BTreeSet<ServiceName>,
     pub(crate) taken: &'a [(Ipv4Addr, u8)],
     /// The service that the system adds for `bootcmd` and `runcmd`.
     pub(crate) commands: Option<&'a (ServiceName, Service)>,
@@ -42,6 +46,8 @@ pub(crate) struct Draft {
     gate: plan::Gate,
     services: BTreeMap<ServiceName, (Bundle, Service)>,
     networks: Networks,
+    /// Whose places services take, by their own names.
+    replaced: BTreeMap<ServiceName, Replaced>,
     /// Images that were pulled, by their full names, and the digests that these stood for.
     pub(crate) images: BTreeMap<String, String>,
     /// The one of them that the system added: no boot fails for it.
@@ -50,6 +56,11 @@ pub(crate) struct Draft {
 
 /// Plans what is wanted.
 pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
+    turns::draft(wanted)
+}
+
+/// Plans the services by the names that they have, where those that are `leaving` still run for a while.
+fn draft_as_named(wanted: &Wanted<'_>, leaving: &[ServiceName]) -> Result<Draft, Vec<Problem>> {
     let (mut services, mut images) = (BTreeMap::new(), BTreeMap::new());
     let mut problems = Vec::new();
     let added = wanted.commands.map(|(name, service)| (name, service));
@@ -58,14 +69,14 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         let mark = Some(service.image.mark);
         problems.push(Problem::error(wanted.source, mark, "holdfast.compat.run_in", message));
     }
-    let assigned = containers::assign(wanted.desired, wanted.before, wanted.taken, wanted.source);
+    let assigned = containers::assign(wanted.desired, wanted.before, leaving, wanted.taken, wanted.source);
     let networks = assigned.unwrap_or_else(|more| {
         problems.extend(more);
         containers::Draft::default()
     });
     // Who shares another service's network is made after that one.
     let all = || wanted.desired.services.iter().chain(added);
-    let ids = bundle::ranges(all().map(|(name, _)| name));
+    let ids = bundle::ranges(all().map(|(name, _)| name).chain(leaving));
     let shares = |service: &Service| matches!(service.network, Network::Of(_));
     for (name, service) in all().filter(|(_, s)| !shares(s)).chain(all().filter(|(_, s)| shares(s))) {
         let digest =
@@ -98,6 +109,7 @@ pub(crate) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         gate: wanted.desired.gate,
         services,
         networks: networks.networks,
+        replaced: BTreeMap::new(),
         images,
         added: added.map(|(name, _)| name.clone()),
     })
@@ -126,6 +138,7 @@ impl Draft {
                 needs: Needs { network: service.network == Network::Host, machine: sees_machine(service) },
                 stop_timeout_ms: u64::try_from(service.stop_grace_period.as_millis()).unwrap_or(u64::MAX),
                 required: self.added.as_ref() != Some(name),
+                replaces: self.replaced.get(name).cloned(),
             };
             (name.clone(), planned)
         };
@@ -199,6 +212,15 @@ mod tests {
     }
 
     fn plan_of(services: &str, images: &images::Index) -> Result<Plan, Vec<String>> {
+        plan_after(None, &[], services, images)
+    }
+
+    fn plan_after(
+        last: Option<&Plan>,
+        running: &[&str],
+        services: &str,
+        images: &images::Index,
+    ) -> Result<Plan, Vec<String>> {
         let text =
             format!("#cloud-config\nvolumes: {{v: }}\nconfigs: {{c: {{content: d}}}}\nservices:\n{services}");
         let (desired, problems) = config::check("f", text.as_bytes());
@@ -213,7 +235,9 @@ mod tests {
             images: &on_node,
             seccomp: &Value::Null,
             certificates: None,
+            last,
             before: &Networks::default(),
+            running: &running.iter().map(|name| ServiceName::new(*name).unwrap()).collect(),
             taken: &[],
             commands: None,
         };
@@ -256,6 +280,39 @@ mod tests {
         let odd =
             plan_of("  a: {image: 'a@sha256:00', network_mode: none}\n", &images()).expect_err("problems");
         assert!(odd[0].contains("a digest is sha256: and 64 hex digits"), "{odd:?}");
+    }
+
+    #[test]
+    fn a_new_container_that_comes_first_has_the_other_name() {
+        let of = |last: Option<&Plan>, running: &[&str], more: &str| {
+            let service = format!(
+                "  b: {{image: a, depends_on: [a]}}\n  a: {{image: a, deploy: {{update_config: {{order: start-first}}}}, {more}}}\n"
+            );
+            plan_after(last, running, &service, &images()).expect("a plan")
+        };
+        let said = |plan: &Plan| {
+            let names: Vec<String> = plan.services.keys().map(ToString::to_string).collect();
+            let needed: Vec<String> =
+                plan.services[&ServiceName::new("b").unwrap()].depends_on.keys().map(ToString::to_string).collect();
+            assert_eq!(needed[0], names.iter().find(|name| *name != "b").unwrap().as_str());
+            let replaced = plan.services.iter().find_map(|(_, service)| service.replaces.as_ref());
+            let replaced = replaced.map(|replaced| format!("{} {:?}", replaced.service, replaced.when));
+            (names.join(" "), replaced.unwrap_or_default())
+        };
+        let is = |names: &str, replaced: &str| (names.to_owned(), replaced.to_owned());
+        let first = of(None, &[], "");
+        assert_eq!(said(&first), is("a b", ""));
+        assert_eq!(said(&of(Some(&first), &["a", "b"], "")), is("a b", ""), "nothing changes");
+        let second = of(Some(&first), &["a", "b"], "user: '1'");
+        assert_eq!(said(&second), is("a-2 b", "a ServiceStarted"));
+        // As long as it is not known to work, whoever it replaces is not forgotten.
+        assert_eq!(said(&of(Some(&second), &["a", "a-2", "b"], "user: '1'")), said(&second));
+        // When it does not work, it makes way itself.
+        assert_eq!(said(&of(Some(&second), &["a", "b"], "user: '2'")), is("a-2 b", "a ServiceStarted"));
+        let third = of(Some(&second), &["a-2", "b"], "user: '2', healthcheck: {test: 'true'}");
+        assert_eq!(said(&third), is("a b", "a-2 ServiceHealthy"));
+        // Nothing runs, as at a boot of another release.
+        assert_eq!(said(&of(Some(&second), &[], "user: '1'")).0, "a-2 b");
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn line(change: &Change, width: usize) -> String {
         Action::Start => "start",
         Action::Stop => "stop",
         Action::Restart => "restart",
+        Action::Replace => "replace",
         Action::Adjust => "adjust",
         Action::Keep => "keep",
     };
@@ -33,8 +34,10 @@ fn line(change: &Change, width: usize) -> String {
     if !change.keys.is_empty() {
         line += &format!("  because of {}", change.keys.join(", "));
     }
-    if change.action == Action::Adjust {
-        line += " (it keeps running)";
+    match change.action {
+        Action::Adjust => line += " (it keeps running)",
+        Action::Replace => line += " (it runs until the new one works)",
+        _ => {}
     }
     line.trim_end().to_owned()
 }

@@ -53,15 +53,16 @@ impl Draft {
     }
 }
 
-/// Decides. `before` is the last generation's, `taken` are networks of the node's links. What cannot be is said at its
-/// place in `source`.
+/// Decides. `before` is the last generation's, of which services that are `leaving` still run for a while; `taken` are
+/// networks of the node's links. What cannot be is said at its place in `source`.
 pub(crate) fn assign(
     desired: &Desired,
     before: &Networks,
+    leaving: &[ServiceName],
     taken: &[(Ipv4Addr, u8)],
     source: &str,
 ) -> Result<Draft, Vec<Problem>> {
-    let mut assignment = Assignment { desired, before, taken, source, problems: Vec::new() };
+    let mut assignment = Assignment { desired, before, leaving, taken, source, problems: Vec::new() };
     let networks = assignment.networks();
     let published = assignment.published(&networks);
     let draft = Draft {
@@ -74,6 +75,7 @@ pub(crate) fn assign(
 struct Assignment<'a> {
     desired: &'a Desired,
     before: &'a Networks,
+    leaving: &'a [ServiceName],
     taken: &'a [(Ipv4Addr, u8)],
     source: &'a str,
     problems: Vec<Problem>,
@@ -171,6 +173,9 @@ impl<'a> Assignment<'a> {
     /// Gives each service its addresses: those that are asked for, then those that it had, then the lowest free ones.
     fn addresses(&mut self, networks: &mut ByName) {
         for turn in 0..3 {
+            if turn == 1 {
+                self.keep_leaving(networks);
+            }
             for (name, service, membership) in self.members() {
                 let Some(network) = networks.get_mut(&membership.network) else { continue };
                 if network.services.contains_key(name) {
@@ -205,6 +210,20 @@ impl<'a> Assignment<'a> {
                         );
                     }
                     None => {}
+                }
+            }
+        }
+    }
+
+    /// Leaves those that are leaving what they have, as long as nobody asks for it.
+    fn keep_leaving(&self, networks: &mut ByName) {
+        for (name, network) in networks {
+            let Some(old) = self.before.networks.get(name) else { continue };
+            for leaving in self.leaving {
+                if let Some(endpoint) = old.services.get(leaving)
+                    && is_free_in(network, endpoint.address)
+                {
+                    network.services.insert(leaving.clone(), endpoint.clone());
                 }
             }
         }
@@ -452,11 +471,11 @@ mod tests {
     }
 
     fn of(sections: &str) -> Draft {
-        assign(&desired(sections), &Networks::default(), &[], "f").unwrap()
+        assign(&desired(sections), &Networks::default(), &[], &[], "f").unwrap()
     }
 
     fn problems(sections: &str) -> Vec<String> {
-        let problems = assign(&desired(sections), &Networks::default(), &[], "f").unwrap_err();
+        let problems = assign(&desired(sections), &Networks::default(), &[], &[], "f").unwrap_err();
         problems.iter().map(Problem::to_string).collect()
     }
 
@@ -475,11 +494,11 @@ mod tests {
             ("172.18.0.2".into(), "172.18.0.3".into())
         );
         let more = desired(&format!("{TWO}  a: {{image: i}}\n"));
-        let second = assign(&more, &first, &[], "f").unwrap().networks;
+        let second = assign(&more, &first, &[], &[], "f").unwrap().networks;
         assert_eq!(address(&second, "default", "b"), "172.18.0.2");
         assert_eq!(address(&second, "default", "a"), "172.18.0.4");
         let fewer = desired("services:\n  c: {image: i}\n");
-        let third = assign(&fewer, &second, &[], "f").unwrap().networks;
+        let third = assign(&fewer, &second, &[], &[], "f").unwrap().networks;
         assert_eq!(address(&third, "default", "c"), "172.18.0.3");
     }
 
@@ -488,7 +507,7 @@ mod tests {
         let sections = "networks:\n  a: {ipam: {config: [{subnet: 172.18.1.0/24, gateway: 172.18.1.254}]}}\n  b: {}\n\
                         services:\n  s: {image: i, networks: [a, b]}\n  t: {image: i}\n";
         let taken = [(Ipv4Addr::new(172, 18, 0, 77), 25)];
-        let draft = assign(&desired(sections), &Networks::default(), &taken, "f").unwrap();
+        let draft = assign(&desired(sections), &Networks::default(), &[], &taken, "f").unwrap();
         let of = |name: &str| {
             let network = &draft.networks.networks[name];
             format!("{}/{} {}", network.network, network.bridge.prefix, network.bridge.gateway)
@@ -499,7 +518,7 @@ mod tests {
             ("172.18.2.0/24 172.18.2.1".into(), "172.18.3.0/24 172.18.3.1".into())
         );
         let all = [(Ipv4Addr::new(172, 16, 0, 0), 12)];
-        let draft = assign(&desired(TWO), &Networks::default(), &all, "f").unwrap();
+        let draft = assign(&desired(TWO), &Networks::default(), &[], &all, "f").unwrap();
         assert_eq!(address(&draft.networks, "default", "b"), "10.89.0.2");
     }
 
@@ -566,6 +585,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_leaving_keeps_its_address_until_then() {
+        let first = of(TWO).networks;
+        let after = desired("services:\n  b: {image: i}\n  d: {image: i}\n");
+        let leaving = [ServiceName::new("c").unwrap()];
+        let second = assign(&after, &first, &leaving, &[], "f").unwrap();
+        let of = |name: &str| address(&second.networks, "default", name);
+        assert_eq!((of("b"), of("c"), of("d")), ("172.18.0.2".into(), "172.18.0.3".into(), "172.18.0.4".into()));
+        assert_eq!(second.containers.len(), 2, "nobody makes another one");
+        let third = assign(&after, &second.networks, &[], &[], "f").unwrap().networks;
+        assert!(!third.networks["default"].services.contains_key(&leaving[0]));
+    }
+
+    #[test]
     fn the_node_is_closed_unless_a_service_on_its_network_does_not_say_its_ports() {
         let open = |sections: &str| of(sections).networks.open.map(|open| open.len());
         assert_eq!(open("services:\n  a: {image: i, network_mode: none}\n"), None);
@@ -586,7 +618,7 @@ mod tests {
     #[test]
     fn who_shares_a_network_shares_names_and_changes_with_it() {
         let desired = desired("services:\n  a: {image: i}\n  b: {image: i, network_mode: 'service:a'}\n");
-        let draft = assign(&desired, &Networks::default(), &[], "f").unwrap();
+        let draft = assign(&desired, &Networks::default(), &[], &[], "f").unwrap();
         let (name, service) = desired.services.last_key_value().unwrap();
         let network = draft.of(name, service, |other| Some(format!("digest of {other}"))).unwrap();
         assert!(network.hosts.contains("172.18.0.2 a"), "{}", network.hosts);

@@ -9,6 +9,7 @@
 mod assign;
 mod firewall;
 mod names;
+mod running;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use assign::{Draft, assign};
+pub(crate) use running::running;
 use netlink::{Gateway, Kernel};
 use plan::{BRIDGE_ALIAS, Bridge, ServiceName};
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,8 @@
 //! signal lost its shim, not its container's own exit: it is started again whatever its restart policy.
 //!
 //! A unit's *goal* says where it is heading: up, down (gone from the plan, or shutdown), or replaced by another
-//! specification. Units go down in the reverse order of their dependencies, the agent last.
+//! specification. Units go down in the reverse order of their dependencies, the agent last. One whose place another one
+//! takes goes down when that one works, and until then is kept up as if it were in the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,7 +34,7 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
-use unit::{Goal, Phase, Spec, Unit};
+use unit::{Goal, Phase, Spec, Successor, Unit};
 
 /// How long a shim may take until its container runs: mounting and verifying layers is slow on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -191,7 +192,8 @@ impl Supervisor {
         let machine =
             self.machine_limit.filter(|_| self.units.values().any(|unit| self.waits_for_machine(unit)));
         let own = self.units.values().filter_map(|unit| unit.deadline(self.shutdown));
-        own.chain(network).chain(machine).min()
+        let replaced = self.successions().map(|(_, from)| from);
+        own.chain(network).chain(machine).chain(replaced).min()
     }
 
     /// Whether a shutdown has stopped everything.
@@ -278,8 +280,20 @@ impl Supervisor {
         self.gate = plan.gate;
         let services: BTreeMap<_, _> =
             plan.services.into_iter().map(|(name, s)| (Id::Service(name), Spec::service(s))).collect();
-        for (id, unit) in &mut self.units {
-            if *id != Id::Agent && !services.contains_key(id) {
+        for (id, unit) in self.units.iter_mut().filter(|(id, _)| **id != Id::Agent) {
+            unit.successor = None;
+            if services.contains_key(id) {
+                continue;
+            }
+            let successor = services.iter().find_map(|(successor, spec)| {
+                let replaced = spec.replaces.as_ref()?;
+                let is_it = *id == Id::Service(replaced.service.clone());
+                is_it.then(|| Successor { id: successor.clone(), when: replaced.when })
+            });
+            if successor.is_some() && !unit.is_ending_for_good() {
+                unit.goal = Goal::Up;
+                unit.successor = successor;
+            } else {
                 unit.goal = Goal::Down;
             }
         }
@@ -304,6 +318,9 @@ impl Supervisor {
         for (id, unit) in &mut self.units {
             unit.timers(id, now, shutdown, actions);
         }
+        for id in self.replaced(now) {
+            self.with(&id, |unit| unit.goal = Goal::Down);
+        }
         for id in self.may_stop() {
             self.with(&id, |unit| unit.stop(&id, now, actions));
         }
@@ -322,6 +339,19 @@ impl Supervisor {
             });
         }
         actions.len() > before
+    }
+
+    /// The units that run until another one works, with the time from which on that one does, as things are.
+    fn successions(&self) -> impl Iterator<Item = (&Id, Duration)> {
+        self.units.iter().filter_map(|(id, unit)| {
+            let successor = unit.successor.as_ref().filter(|_| matches!(unit.goal, Goal::Up))?;
+            Some((id, self.units.get(&successor.id)?.works_at(successor.when)?))
+        })
+    }
+
+    fn replaced(&self, now: Duration) -> Vec<Id> {
+        let replaced = self.successions().filter(|(_, from)| *from <= now);
+        replaced.map(|(id, _)| id.clone()).collect()
     }
 
     /// The units that have to go down and whose dependents are down. When dependencies form a circle nothing else

@@ -23,6 +23,7 @@ fn service(digest: &str, restart: Restart, depends_on: &[(&str, Condition)]) -> 
         needs: Needs::default(),
         stop_timeout_ms: 10_000,
         required: true,
+        replaces: None,
     }
 }
 
@@ -186,6 +187,68 @@ fn what_needs_the_machine_waits_until_it_is_set_up_but_not_for_ever() {
         let now = if matches!(event, Event::Tick) { MACHINE_LIMIT } else { secs(1) };
         assert_eq!(words(&s.step(event, now)), ["service web starting", "+service web"]);
     }
+}
+
+fn instead_of(replaced: &str, when: Condition) -> Service {
+    let replaces = plan::Replaced { service: ServiceName::new(replaced).unwrap(), when };
+    Service { replaces: Some(replaces), ..service("2", Restart::Always, &[]) }
+}
+
+#[test]
+fn what_is_replaced_runs_until_its_successor_works() {
+    for (when, word) in [(Condition::ServiceHealthy, "healthy"), (Condition::ServiceStarted, "running")] {
+        let (mut s, _) = with(&[("web", service("1", Restart::Always, &[]))]);
+        s.step(Event::Ready(id("web")), secs(1));
+        let next = plan(2, &[("web-2", instead_of("web", when))]);
+        let said = words(&s.step(Event::Plan(next.clone()), secs(2)));
+        assert_eq!(said, ["service web-2 starting", "+service web-2"]);
+        // As long as it is needed it is kept up.
+        let said = exit(&mut s, "web", Exit::Code(1), secs(3));
+        assert_eq!(said.last().unwrap(), "+service web");
+        s.step(Event::Ready(id("web")), secs(3));
+        // One that fails takes no place, and neither does one that has only just come.
+        s.step(Event::Ready(id("web-2")), secs(4));
+        assert_eq!(words(&s.step(Event::Plan(next), secs(5))), [""; 0], "the same plan again");
+        exit(&mut s, "web-2", Exit::Code(1), secs(5));
+        s.step(Event::Ready(id("web-2")), secs(6));
+        let due = match when {
+            Condition::ServiceHealthy => {
+                assert!(words(&s.step(Event::Health(id("web-2"), false), secs(7))).len() == 1);
+                s.step(Event::Health(id("web-2"), true), secs(30))
+            }
+            _ => {
+                assert_eq!(s.deadline(), Some(secs(16)));
+                s.step(Event::Tick, secs(16))
+            }
+        };
+        assert_eq!(words(&due).last().unwrap(), "-service web");
+        assert_eq!((state(&s, "web").state, state(&s, "web-2").state), ("stopping", word));
+        let said = exit(&mut s, "web", Exit::Code(0), secs(31));
+        assert_eq!(said, ["!service web", "service web stopped exit=0 restarts=1"]);
+        assert_eq!(s.view().count(), 1);
+    }
+}
+
+#[test]
+fn a_plan_decides_anew_who_is_replaced() {
+    let (mut s, _) = with(&[("web", service("1", Restart::Always, &[]))]);
+    s.step(Event::Ready(id("web")), secs(1));
+    let next = plan(2, &[("web-2", instead_of("web", Condition::ServiceHealthy))]);
+    s.step(Event::Plan(next.clone()), secs(2));
+    s.step(Event::Ready(id("web-2")), secs(3));
+    // Back to the old one, which has never been away.
+    let said = words(&s.step(Event::Plan(plan(3, &[("web", service("1", Restart::Always, &[]))])), secs(4)));
+    assert_eq!(said, ["-service web-2"]);
+    exit(&mut s, "web-2", Exit::Code(0), secs(4));
+    // Nobody takes its place any more.
+    s.step(Event::Plan(next), secs(5));
+    assert_eq!(words(&s.step(Event::Plan(plan(5, &[])), secs(6))).len(), 2, "both are asked to end");
+    // Nor does anybody at the end.
+    let (mut s, _) = with(&[("web", service("1", Restart::Always, &[]))]);
+    s.step(Event::Ready(id("web")), secs(1));
+    s.step(Event::Plan(plan(2, &[("web-2", instead_of("web", Condition::ServiceHealthy))])), secs(2));
+    let said = words(&s.step(Event::Shutdown, secs(3)));
+    assert_eq!(said, ["-service web", "-service web-2"]);
 }
 
 #[test]
@@ -353,8 +416,12 @@ fn random_plan(services: &[(usize, u8, u8, u8)]) -> Plan {
             _ => None,
         };
         let on: Vec<_> = condition.into_iter().filter(|_| name > 0).map(|c| (NAMES[name - 1], c)).collect();
-        out.services
-            .insert(ServiceName::new(NAMES[name]).unwrap(), service(&digest.to_string(), restart, &on));
+        let mut new = service(&digest.to_string(), restart, &on);
+        // Some take the place of the next one, should that have been there.
+        new.replaces = condition
+            .zip(NAMES.get(name + 1))
+            .map(|(when, next)| plan::Replaced { service: ServiceName::new(*next).unwrap(), when });
+        out.services.insert(ServiceName::new(NAMES[name]).unwrap(), new);
     }
     out
 }

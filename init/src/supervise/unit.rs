@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use plan::{Condition, Restart, Service, ServiceName};
+use plan::{Condition, Replaced, Restart, Service, ServiceName};
 use sys::kmsg::Level;
 use sys::process::Exit;
 
@@ -33,6 +33,7 @@ pub(super) struct Spec {
     stop_timeout: Duration,
     start_limit: Option<Duration>,
     pub(super) required: bool,
+    pub(super) replaces: Option<Replaced>,
 }
 
 impl Spec {
@@ -47,6 +48,7 @@ impl Spec {
             stop_timeout: AGENT_STOP,
             start_limit: None,
             required: false,
+            replaces: None,
         }
     }
 
@@ -61,6 +63,7 @@ impl Spec {
             stop_timeout: Duration::from_millis(service.stop_timeout_ms),
             start_limit: Some(START_LIMIT),
             required: service.required,
+            replaces: service.replaces,
         }
     }
 }
@@ -71,6 +74,13 @@ pub(super) enum Goal {
     Up,
     Down,
     Replace(Box<Spec>),
+}
+
+/// Who takes the place of a unit, and when that one counts as working.
+#[derive(Clone, Debug)]
+pub(super) struct Successor {
+    pub(super) id: Id,
+    pub(super) when: Condition,
 }
 
 /// The states of the table in the parent module.
@@ -102,6 +112,8 @@ pub(super) enum Phase {
 pub(super) struct Unit {
     pub(super) spec: Spec,
     pub(super) goal: Goal,
+    /// It is no longer in the plan, and runs until this one works.
+    pub(super) successor: Option<Successor>,
     pub(super) phase: Phase,
     /// Since when it is in this phase.
     pub(super) since: Duration,
@@ -121,6 +133,7 @@ impl Unit {
         Self {
             spec,
             goal: Goal::Up,
+            successor: None,
             phase: Phase::Waiting,
             since: now,
             started: false,
@@ -152,6 +165,17 @@ impl Unit {
         match self.phase {
             Phase::Running { healthy: None | Some(true) } => Some(self.since),
             Phase::Exited => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
+
+    /// When it has worked for long enough to take another one's place, as things are.
+    pub(super) fn works_at(&self, when: Condition) -> Option<Duration> {
+        let ends = !matches!(self.goal, Goal::Up);
+        match (self.phase, when) {
+            _ if ends => None,
+            (Phase::Running { healthy: Some(true) } | Phase::Exited, _) => Some(self.since),
+            (Phase::Running { healthy: None }, Condition::ServiceStarted) => Some(self.since + STEADY),
             _ => None,
         }
     }

@@ -51,6 +51,8 @@ pub enum Action {
     Stop,
     /// Its container is replaced.
     Restart,
+    /// Its container is replaced, and stopped once the new one works.
+    Replace,
     /// It keeps running, with another restart policy, order or time to stop.
     Adjust,
     /// Nothing.
@@ -94,11 +96,12 @@ fn containers(config: &Config) -> BTreeMap<ServiceName, &Service> {
     all.flat_map(|(name, service)| replicas::names(name, service).map(move |name| (name, service))).collect()
 }
 
-/// What a key says of each container of a service, not of how many there are.
+/// What a key says of each container of a service, not of how many there are, nor of how they follow each other.
 fn of_each(service: &Service, key: &str) -> Option<Json> {
     let mut value = service.normal.get(key).filter(|_| key != "scale").cloned();
     if let Some(Json::Object(deploy)) = value.as_mut().filter(|_| key == "deploy") {
         deploy.remove("replicas");
+        deploy.remove("update_config");
     }
     value.filter(|value| value.as_object().is_none_or(|map| !map.is_empty()))
 }
@@ -118,6 +121,8 @@ fn compare(old: &Service, new: &Service, renamed: bool) -> (Action, Vec<String>)
         Action::Keep
     } else if keys.iter().all(|key| WITHOUT_RESTART.contains(&key.as_str())) {
         Action::Adjust
+    } else if new.start_first {
+        Action::Replace
     } else {
         Action::Restart
     };
@@ -202,6 +207,17 @@ mod tests {
         assert_eq!(changes(&one, &three).0, ["a Keep", "a-2 Start", "a-3 Start"]);
         assert_eq!(changes(&three, &of(", scale: 2")).0, ["a Keep", "a-2 Keep", "a-3 Stop"]);
         assert_eq!(changes(&three, &of(", scale: 0")).0, ["a Stop", "a-2 Stop", "a-3 Stop"]);
+    }
+
+    #[test]
+    fn who_comes_first_is_no_change_of_a_container() {
+        let of = |image: &str, order: &str| {
+            format!("services:\n  a: {{image: {image}, deploy: {{update_config: {{order: {order}}}}}}}\n")
+        };
+        let (first, last) = (of("i", "start-first"), of("i", "stop-first"));
+        assert_eq!(changes(&last, &first).0, ["a Keep"]);
+        assert_eq!(changes(&last, &of("j", "start-first")).0, ["a Replace image"]);
+        assert_eq!(changes(&first, &of("j", "stop-first")).0, ["a Restart image"]);
     }
 
     #[test]

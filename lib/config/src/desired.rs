@@ -58,6 +58,9 @@ pub struct Service {
     pub depends_on: BTreeMap<ServiceName, Condition>,
     /// Time to stop before it is killed.
     pub stop_grace_period: Duration,
+    /// When its container changes, the old one is stopped once the new one works. The two take turns with two names: see
+    /// [`Desired::in_turn`].
+    pub start_first: bool,
     /// Where its output goes.
     pub logging: Logging,
     /// Mounts, files, rights, limits.

@@ -21,6 +21,7 @@ mod files;
 mod logging;
 mod profiles;
 pub(crate) mod replicas;
+mod start_first;
 
 /// Top-level keys that are applied. `holdfast` has its own list.
 pub(crate) const MACHINE: &[&str] = &[
@@ -153,7 +154,9 @@ pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<De
         let at = root.get("services").and_then(|at| at.get(name.as_str()));
         let replicas = at.and_then(|at| {
             let first = release.service(&at, service, config, &bridges)?;
-            release.replicas(&at, name, service, config, first)
+            let fits = !service.start_first || release.may_start_first(&at, name, config, &first);
+            let replicas = release.replicas(&at, name, service, config, first);
+            replicas.filter(|_| fits)
         });
         match replicas {
             Some(replicas) => services.extend(replicas),
@@ -270,6 +273,7 @@ impl Release {
                 .map(|(name, needed)| (name.clone(), needed.condition))
                 .collect(),
             stop_grace_period: service.stop_grace_period.unwrap_or(STOP_GRACE_PERIOD),
+            start_first: service.start_first,
             logging,
             container,
         })

@@ -31,8 +31,8 @@ impl fmt::Display for Change {
 
 /// The services that `new` changes, by what becomes of each. Those that are not named keep running as they are.
 ///
-/// The rule is PID 1's: the digest of a service says whether its container is kept. Where the generation's files lie is
-/// no difference.
+/// The rule is PID 1's: the digest of a service says whether its container is kept. Where the generation's files lie, and whose
+/// place it once took, is no difference.
 pub fn difference(old: &Plan, new: &Plan) -> BTreeMap<ServiceName, Change> {
     let stopped = old.services.keys().filter(|name| !new.services.contains_key(*name));
     let mut changes: BTreeMap<_, _> = stopped.map(|name| (name.clone(), Change::Stop)).collect();
@@ -43,6 +43,7 @@ pub fn difference(old: &Plan, new: &Plan) -> BTreeMap<ServiceName, Change> {
             Some(before) => {
                 let mut same_place = before.clone();
                 same_place.bundle.clone_from(&service.bundle);
+                same_place.replaces.clone_from(&service.replaces);
                 if same_place == *service {
                     continue;
                 }
@@ -69,6 +70,7 @@ mod tests {
                 needs: Needs::default(),
                 stop_timeout_ms: *stop_timeout_ms,
                 required: true,
+                replaces: None,
             };
             (ServiceName::new(*name).unwrap(), service)
         };

@@ -120,6 +120,19 @@ pub struct Service {
     pub stop_timeout_ms: u64,
     /// Whether the gate asks for it.
     pub required: bool,
+    /// Whose place it takes: that one is no longer in the plan, and stopped when this one works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaced>,
+}
+
+/// A service whose place another one takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replaced {
+    /// Its name.
+    pub service: ServiceName,
+    /// Whether the other one counts as working when it has run for a while, or when it is healthy.
+    pub when: Condition,
 }
 
 /// Compose's `restart`.

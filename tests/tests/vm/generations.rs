@@ -138,3 +138,47 @@ services:
     }
     vm.power_off();
 }
+
+#[test]
+fn a_new_container_takes_the_place_of_the_old_one_when_it_works() {
+    // No pattern finds itself, so this service stays as it is.
+    let edit = "mkdir -p /mnt; while ! mount -t vfat /proc/1/root/dev/vdb /mnt; do sleep 1; done; \
+                change() { sed -i s/$$1/$$2/ /mnt/user-data; sync; kill -HUP $$(pidof holdfastd); }; sleep 5; \
+                change hi-on[e] hi-bad; sleep 20; change hi-ba[d] hi-two; exec sleep 100000";
+    let config = format!(
+        "#cloud-config
+services:
+  editor:
+    image: busybox
+    network_mode: none
+    privileged: true
+    pid: host
+    command: [sh, -c, {edit:?}]
+  web:
+    image: busybox
+    command: [sh, -c, 'echo hi-one; [ hi-one = hi-bad ] || touch /works; exec sleep 100000']
+    healthcheck: {{test: [CMD, test, -e, /works], interval: 1s, retries: 2}}
+    deploy: {{update_config: {{order: start-first}}}}
+    logging: {{driver: console}}
+  client:
+    image: busybox
+    depends_on: [web]
+    logging: {{driver: console}}
+    command: [sh, -c, 'while sleep 1; do nslookup web | grep -c Address.*1[78] | tr 0123 abcd; done']
+"
+    )
+    .replace("[ hi-one = hi-bad ]", "[ hi-one = hi-ba'd' ]")
+    .replace("hi-ba'd'", "hi-b\\ad");
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&["web: hi-one", "holdfast: service web healthy"]);
+    vm.expect_all(&[
+        "generation 1 -> 2: start web-2: it takes the place of web",
+        "generation 1 -> 2: stop web: once web-2 works, which takes its place",
+        "web-2: hi-bad",
+        "holdfast: service web-2 unhealthy",
+    ]);
+    vm.never_said("service web stopped");
+    vm.expect_all(&["web-2: hi-two", "holdfast: service web-2 healthy", "holdfast: service web stopped"]);
+    vm.never_said("service client (exited|stopped)|client: a");
+    vm.power_off();
+}

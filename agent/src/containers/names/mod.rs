@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use sys::console;
 
-use super::Networks;
+use super::{Networks, running};
 use view::{Decision, View};
 
 const PORT: u16 = 53;
@@ -155,7 +155,7 @@ impl Server {
 
     fn decide(&self, client: SocketAddr, message: &[u8], limit: usize) -> Decision {
         let view = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner));
-        view.decide(client.ip(), message, limit)
+        view.decide(client.ip(), message, limit, running)
     }
 
     /// Answers one datagram; one that has to be passed on by a thread of its own.
@@ -206,7 +206,7 @@ fn converse(mut stream: TcpStream, client: SocketAddr, view: &Mutex<Arc<View>>) 
         let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut message)?;
         let view = Arc::clone(&view.lock().unwrap_or_else(PoisonError::into_inner));
-        let answer = match view.decide(client.ip(), &message, MAX_TCP) {
+        let answer = match view.decide(client.ip(), &message, MAX_TCP, running) {
             Decision::Silence => return Ok(()),
             Decision::Answer(answer) => answer,
             Decision::Ask { query, servers } => {

@@ -1,6 +1,6 @@
 //! What each container may know, and what becomes of its questions. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -66,8 +66,15 @@ impl View {
         Self { clients: all.collect() }
     }
 
-    /// What becomes of a message from `client`. An answer is not longer than `limit`.
-    pub(super) fn decide(&self, client: IpAddr, message: &[u8], limit: usize) -> Decision {
+    /// What becomes of a message from `client`. An answer is not longer than `limit`. Of several services that a name leads
+    /// to those are told that are `running`, or all when none is.
+    pub(super) fn decide(
+        &self,
+        client: IpAddr,
+        message: &[u8],
+        limit: usize,
+        running: impl FnOnce() -> BTreeSet<ServiceName>,
+    ) -> Decision {
         let query = match Query::read(message) {
             Ok(query) => query,
             Err(Malformed::NoQuestion) => return Decision::Silence,
@@ -81,7 +88,9 @@ impl View {
         let Some(client) = known else { return answer(Code::Refused, &[]) };
         if let Some(addresses) = client.names.get(&query.name) {
             let records: Vec<Record> = match query.kind {
-                Kind::A | Kind::Any => addresses.iter().map(|address| Record::A(*address)).collect(),
+                Kind::A | Kind::Any => {
+                    client.found(addresses, running).into_iter().map(Record::A).collect()
+                }
                 Kind::Ptr | Kind::Other => Vec::new(),
             };
             return answer(Code::Ok, &records);
@@ -106,6 +115,26 @@ impl View {
 }
 
 impl Client {
+    /// Which of the addresses of a name are told.
+    fn found(
+        &self,
+        addresses: &[Ipv4Addr],
+        running: impl FnOnce() -> BTreeSet<ServiceName>,
+    ) -> Vec<Ipv4Addr> {
+        if let [_, _, ..] = addresses {
+            let running = running();
+            let runs = |address: &&Ipv4Addr| {
+                let service = self.addresses.get(*address).and_then(|name| ServiceName::new(name).ok());
+                service.is_some_and(|service| running.contains(&service))
+            };
+            let found: Vec<Ipv4Addr> = addresses.iter().filter(runs).copied().collect();
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        addresses.to_vec()
+    }
+
     /// Whether an address is in one of its networks.
     fn is_near(&self, address: Ipv4Addr) -> bool {
         self.networks.iter().any(|(network, prefix)| {
@@ -125,7 +154,7 @@ mod tests {
                      web: {image: i, networks: {front: {aliases: [www.Example]}}, dns: [192.0.2.53]}\n  \
                      app: {image: i, networks: [front, back]}\n  db: {image: i, networks: {back: {aliases: [sql]}}}\n";
         let desired = config::check("f", text).0.unwrap();
-        View::of(&assign(&desired, &Networks::default(), &[], "f").unwrap().networks)
+        View::of(&assign(&desired, &Networks::default(), &[], &[], "f").unwrap().networks)
     }
 
     /// Subnets go by name: back is 172.18.0.0/24 with app .2 and db .3, front 172.18.1.0/24 with app .2 and web .3.
@@ -140,7 +169,7 @@ mod tests {
             message.extend(label.as_bytes());
         }
         message.extend([0, 0, kind, 0, 1]);
-        view().decide(client.parse().unwrap(), &message, dns::MAX_UDP)
+        view().decide(client.parse().unwrap(), &message, dns::MAX_UDP, BTreeSet::new)
     }
 
     /// The code and the last four bytes of an answer, which are an address when there is one.
@@ -158,6 +187,23 @@ mod tests {
         assert_eq!(answer(APP, "sql", 1), (0, Some(DB.to_owned())));
         assert_eq!(answer(APP, "WWW.example", 1), (0, Some(WEB.to_owned())));
         assert_eq!(answer("172.18.1.2", "db", 1), (0, Some(DB.to_owned())), "by whichever of its addresses");
+    }
+
+    #[test]
+    fn a_name_of_several_leads_to_those_that_run() {
+        let text = b"#cloud-config\nservices:\n  a: {image: i}\n  web: {image: i, scale: 3}\n";
+        let desired = config::check("f", text).0.unwrap();
+        let view = View::of(&assign(&desired, &Networks::default(), &[], &[], "f").unwrap().networks);
+        let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3];
+        question.extend(b"web\0\0\x01\0\x01");
+        let told = |running: &[&str]| {
+            let running = || running.iter().map(|name| ServiceName::new(*name).unwrap()).collect();
+            match view.decide("172.18.0.2".parse().unwrap(), &question, dns::MAX_UDP, running) {
+                Decision::Answer(bytes) => bytes[7],
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((told(&["a", "web", "web-3"]), told(&["web-2"]), told(&["a"]), told(&[])), (2, 1, 3, 3));
     }
 
     #[test]
@@ -190,9 +236,9 @@ mod tests {
 
     #[test]
     fn what_is_no_question_gets_no_answer_or_says_so() {
-        assert_eq!(view().decide(DB.parse().unwrap(), &[1, 2, 3], 512), Decision::Silence);
+        assert_eq!(view().decide(DB.parse().unwrap(), &[1, 2, 3], 512, BTreeSet::new), Decision::Silence);
         let two = [0, 7, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0];
-        let Decision::Answer(bytes) = view().decide(DB.parse().unwrap(), &two, 512) else {
+        let Decision::Answer(bytes) = view().decide(DB.parse().unwrap(), &two, 512, BTreeSet::new) else {
             panic!("silence")
         };
         assert_eq!(bytes[3] & 15, 1);

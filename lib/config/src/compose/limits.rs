@@ -302,9 +302,31 @@ const DEPLOY: [Key<Service>; 9] = [
     Key { name: "labels", use_: Use::Quiet, doc: "" },
     Key { name: "endpoint_mode", use_: Use::Quiet, doc: "" },
     Key { name: "placement", use_: Use::Quiet, doc: "" },
-    Key { name: "update_config", use_: Use::Quiet, doc: "" },
+    take(
+        "update_config",
+        |at, service| at.section("'update_config'", &UPDATE, service),
+        "`order`; what is for a cluster has no effect.",
+    ),
     Key { name: "rollback_config", use_: Use::Quiet, doc: "" },
     Key { name: "restart_policy", use_: Use::Quiet, doc: "" },
+];
+
+const UPDATE: [Key<Service>; 6] = [
+    take(
+        "order",
+        |at, service| {
+            service.start_first =
+                at.word(&[("stop-first", false), ("start-first", true)]).unwrap_or_default();
+        },
+        "What comes first when its container changes. `stop-first` (default): the old one is stopped, then the new one is \
+         started. `start-first`: the old one is stopped once the new one works: it is healthy, or without a health check has \
+         run for ten seconds.",
+    ),
+    Key { name: "parallelism", use_: Use::Quiet, doc: "" },
+    Key { name: "delay", use_: Use::Quiet, doc: "" },
+    Key { name: "failure_action", use_: Use::Quiet, doc: "" },
+    Key { name: "monitor", use_: Use::Quiet, doc: "" },
+    Key { name: "max_failure_ratio", use_: Use::Quiet, doc: "" },
 ];
 
 /// `deploy.replicas` or `scale`.

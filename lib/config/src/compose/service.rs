@@ -66,6 +66,8 @@ pub struct Service {
     pub container: Container,
     /// `deploy.replicas` or `scale`
     pub replicas: Option<i64>,
+    /// `deploy.update_config.order` is `start-first`.
+    pub start_first: bool,
     /// Profiles that it belongs to.
     pub profiles: Vec<String>,
     /// Everything in normal form.
@@ -418,7 +420,7 @@ pub(crate) const READ: [Key<Service>; 64] = [
     take(
         "deploy",
         limits::deploy,
-        "`resources.limits` and `resources.reservations`, `replicas`; what is for a cluster has no effect.",
+        "`resources.limits` and `resources.reservations`, `replicas`, `update_config.order`; what is for a cluster has no effect.",
     ),
     take("scale", limits::scale, "As `deploy.replicas`."),
 ];

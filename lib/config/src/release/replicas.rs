@@ -72,7 +72,7 @@ impl Release {
 }
 
 /// The service `first`, called `name`, as its replica `replica`.
-fn named(first: &Service, name: &ServiceName, replica: &ServiceName) -> Service {
+pub(super) fn named(first: &Service, name: &ServiceName, replica: &ServiceName) -> Service {
     let mut service = first.clone();
     if name == replica {
         return service;
