@@ -41,6 +41,7 @@ pub(crate) fn service(
         host_pid: true,
         depends_on: Default::default(),
         stop_grace_period: Duration::from_secs(10),
+        start_first: false,
         logging: Logging::Console,
         container: Container::default(),
     };

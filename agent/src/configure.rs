@@ -343,7 +343,9 @@ fn say_difference(old: &Generation, new: &Generation) {
         });
         let why = match (change, replaces, successors.next()) {
             (Change::Start, Some(replaced), _) => format!("it takes the place of {}", replaced.service),
-            (Change::Stop, _, Some((successor, _))) => format!("once {successor} works, which takes its place"),
+            (Change::Stop, _, Some((successor, _))) => {
+                format!("once {successor} works, which takes its place")
+            }
             (Change::Start, ..) => "it is new".to_owned(),
             (Change::Stop, ..) => "it is no longer in the configuration".to_owned(),
             (Change::Restart, ..) => "its image or its settings changed".to_owned(),

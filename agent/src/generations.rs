@@ -232,6 +232,7 @@ impl Generations {
         let numbers = self.numbers();
         let mut kept: BTreeSet<u64> = numbers.iter().rev().take(KEPT).copied().collect();
         kept.extend(self.linked());
+        kept.extend(self.replaced());
         let mut used = BTreeSet::new();
         let mut trusted = BTreeSet::new();
         for number in numbers {
@@ -264,10 +265,11 @@ impl Generations {
         Ok(())
     }
 
-    /// What the last two generations, and those that links name, need of images.
+    /// What the last two generations, those that links name, and containers that wait for their successors need of images.
     pub(crate) fn needed_images(&self) -> Needed {
         let mut numbers: BTreeSet<u64> = self.numbers().into_iter().rev().take(2).collect();
         numbers.extend(self.linked());
+        numbers.extend(self.replaced());
         let mut needed = Needed::default();
         for number in numbers {
             let directory = self.directory.join(number.to_string());
@@ -284,6 +286,23 @@ impl Generations {
     /// The generations that links name.
     fn linked(&self) -> impl Iterator<Item = u64> + use<> {
         entries(&self.directory).filter_map(|path| fs::read_link(path).ok()?.to_str()?.parse().ok())
+    }
+
+    /// The generations of the containers that run until those of the last one work.
+    fn replaced(&self) -> impl Iterator<Item = u64> {
+        let plan = |number: &u64| {
+            plan::read_json::<Plan>(&self.directory.join(number.to_string()).join("plan.json")).ok()
+        };
+        let numbers = self.numbers();
+        let last = numbers.last().and_then(plan);
+        let replaced =
+            last.into_iter().flat_map(|plan| plan.services.into_values().filter_map(|s| s.replaces));
+        replaced.filter_map(move |replaced| {
+            let has = |number: &&u64| {
+                plan(number).is_some_and(|plan| plan.services.contains_key(&replaced.service))
+            };
+            numbers.iter().rev().find(has).copied()
+        })
     }
 
     /// The numbers that are taken, in order.
@@ -367,6 +386,7 @@ fn remove_tree(path: &Path) -> Result<(), FileError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use plan::ServiceName;
     use serde_json::Value;
 
     use super::*;
@@ -401,6 +421,16 @@ mod tests {
     }
 
     fn commit_found(node: &Node, found: &Found, root_hash: &str) -> Result<Generation, GenerationError> {
+        commit_after(node, found, root_hash, None, &BTreeSet::new())
+    }
+
+    fn commit_after(
+        node: &Node,
+        found: &Found,
+        root_hash: &str,
+        last: Option<&Plan>,
+        running: &BTreeSet<ServiceName>,
+    ) -> Result<Generation, GenerationError> {
         let certificates = node.generations.certificates.join("used.crt");
         let (desired, _) = config::check("f", &found.user_data);
         let config = images::Config { cmd: vec!["run".to_owned()], ..images::Config::default() };
@@ -424,8 +454,8 @@ mod tests {
             images: &images,
             seccomp: &Value::Null,
             certificates: Some(&certificates),
-            last: None,
-            running: &BTreeSet::new(),
+            last,
+            running,
             before: &Networks::default(),
             taken: &[],
             commands: None,
@@ -557,5 +587,27 @@ mod tests {
         expected.insert(0, 1);
         assert_eq!(node.generations.numbers(), expected, "1 is linked to, the rest is recent");
         assert!(layers.join(digest).exists() && !layers.join("unused").exists());
+    }
+
+    #[test]
+    fn the_generation_of_a_container_that_waits_for_its_successor_stays() {
+        let node = node();
+        let first_started = "deploy: {update_config: {order: start-first}}";
+        let config = |n: usize| {
+            WEB.replace("secret", &n.to_string()).replace("image: a", &format!("image: a, {first_started}"))
+        };
+        let running = BTreeSet::from([ServiceName::new("web").unwrap()]);
+        let mut last = None;
+        for n in 0..KEPT + 2 {
+            let found = found(&config(n));
+            last = Some(commit_after(&node, &found, "ab", last.as_ref(), &running).unwrap().plan);
+        }
+        node.generations.prune().unwrap();
+        let mut expected: Vec<u64> = (3..=12).collect();
+        expected.insert(0, 1);
+        assert_eq!(node.generations.numbers(), expected);
+        commit(&node, WEB, "ab").unwrap();
+        node.generations.prune().unwrap();
+        assert_eq!(node.generations.numbers(), (4..=13).collect::<Vec<u64>>());
     }
 }

@@ -292,8 +292,11 @@ mod tests {
         };
         let said = |plan: &Plan| {
             let names: Vec<String> = plan.services.keys().map(ToString::to_string).collect();
-            let needed: Vec<String> =
-                plan.services[&ServiceName::new("b").unwrap()].depends_on.keys().map(ToString::to_string).collect();
+            let needed: Vec<String> = plan.services[&ServiceName::new("b").unwrap()]
+                .depends_on
+                .keys()
+                .map(ToString::to_string)
+                .collect();
             assert_eq!(needed[0], names.iter().find(|name| *name != "b").unwrap().as_str());
             let replaced = plan.services.iter().find_map(|(_, service)| service.replaces.as_ref());
             let replaced = replaced.map(|replaced| format!("{} {:?}", replaced.service, replaced.when));

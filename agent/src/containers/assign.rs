@@ -591,7 +591,10 @@ mod tests {
         let leaving = [ServiceName::new("c").unwrap()];
         let second = assign(&after, &first, &leaving, &[], "f").unwrap();
         let of = |name: &str| address(&second.networks, "default", name);
-        assert_eq!((of("b"), of("c"), of("d")), ("172.18.0.2".into(), "172.18.0.3".into(), "172.18.0.4".into()));
+        assert_eq!(
+            (of("b"), of("c"), of("d")),
+            ("172.18.0.2".into(), "172.18.0.3".into(), "172.18.0.4".into())
+        );
         assert_eq!(second.containers.len(), 2, "nobody makes another one");
         let third = assign(&after, &second.networks, &[], &[], "f").unwrap().networks;
         assert!(!third.networks["default"].services.contains_key(&leaving[0]));

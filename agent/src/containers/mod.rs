@@ -19,9 +19,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use assign::{Draft, assign};
-pub(crate) use running::running;
 use netlink::{Gateway, Kernel};
 use plan::{BRIDGE_ALIAS, Bridge, ServiceName};
+pub(crate) use running::running;
 use serde::{Deserialize, Serialize};
 use sys::console;
 

@@ -39,7 +39,8 @@ pub(super) fn draft(wanted: &Wanted<'_>) -> Result<Draft, Vec<Problem>> {
         let Some(current) = pair.current else { continue };
         // Its condition is known when it is drafted.
         let when = Condition::ServiceStarted;
-        replaced.push((pair.names[1 - current].clone(), Replaced { service: pair.names[current].clone(), when }));
+        replaced
+            .push((pair.names[1 - current].clone(), Replaced { service: pair.names[current].clone(), when }));
     }
     let leaving: Vec<ServiceName> = replaced.iter().map(|(_, replaced)| replaced.service.clone()).collect();
     let mut draft = draft_as_named(&Wanted { desired: &desired, ..*wanted }, &leaving)?;
@@ -69,10 +70,10 @@ impl<'a> Pair<'a> {
 
     /// Whether its container does not change.
     fn stays(&self, draft: &Draft, wanted: &Wanted<'_>) -> bool {
-        let Some(current) = self.current.map(|current| &self.names[current]) else { return true };
-        let last = wanted.last.and_then(|last| last.services.get(current));
+        let (Some(current), Some(last)) = (self.current, wanted.last) else { return true };
+        let current = &self.names[current];
         let now = draft.services.get(current).map(|(bundle, _)| &bundle.digest);
-        last.is_some_and(|last| Some(&last.digest) == now)
+        last.services.get(current).is_some_and(|last| Some(&last.digest) == now)
     }
 
     /// Whose place the current container still takes.

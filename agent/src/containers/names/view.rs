@@ -88,9 +88,7 @@ impl View {
         let Some(client) = known else { return answer(Code::Refused, &[]) };
         if let Some(addresses) = client.names.get(&query.name) {
             let records: Vec<Record> = match query.kind {
-                Kind::A | Kind::Any => {
-                    client.found(addresses, running).into_iter().map(Record::A).collect()
-                }
+                Kind::A | Kind::Any => client.found(addresses, running).into_iter().map(Record::A).collect(),
                 Kind::Ptr | Kind::Other => Vec::new(),
             };
             return answer(Code::Ok, &records);
