@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use config::container::Namespace;
 use config::{Commands, Container, Located, Logging, Network, Service};
 use plan::{Restart, ServiceName};
 
@@ -38,7 +39,8 @@ pub(crate) fn service(
         network: Network::Host,
         reach: Default::default(),
         privileged: true,
-        host_pid: true,
+        pid: Namespace::Node,
+        ipc: Namespace::Own,
         depends_on: Default::default(),
         stop_grace_period: Duration::from_secs(10),
         start_first: false,

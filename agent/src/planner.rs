@@ -9,7 +9,7 @@ use bundle::{Bundle, Input};
 use config::container::{GivenContent, GivenFile, Mount, MountSource};
 use config::{Desired, Network, Problem, Service};
 use plan::container::IdRange;
-use plan::{Condition, ContainerNetwork, Needs, Plan, Replaced, ServiceName};
+use plan::{Condition, ContainerNetwork, Needs, Plan, Replaced, ServiceName, Shared};
 use serde_json::Value;
 
 use crate::containers::{self, Networks};
@@ -74,15 +74,20 @@ fn draft_as_named(wanted: &Wanted<'_>, leaving: &[ServiceName]) -> Result<Draft,
         problems.extend(more);
         containers::Draft::default()
     });
-    // Who shares another service's network is made after that one.
+    // Who shares something of another service is made after that one, which shares nothing itself.
     let all = || wanted.desired.services.iter().chain(added);
     let ids = bundle::ranges(all().map(|(name, _)| name).chain(leaving));
-    let shares = |service: &Service| matches!(service.network, Network::Of(_));
+    let shares = |service: &Service| matches!(service.network, Network::Of(_)) || service.joined().is_some();
     for (name, service) in all().filter(|(_, s)| !shares(s)).chain(all().filter(|(_, s)| shares(s))) {
         let digest =
             |other: &ServiceName| services.get(other).map(|(bundle, _): &(Bundle, _)| bundle.digest.clone());
         let network = networks.of(name, service, digest);
-        match make(wanted, name, service, network.as_ref(), ids[name], &mut images) {
+        let joined = service
+            .joined()
+            .map(|other| Shared { service: other.clone(), digest: digest(other).unwrap_or_default() });
+        let shared = (network.as_ref(), joined.as_ref());
+        let ids = ids[service.joined().unwrap_or(name)];
+        match make(wanted, name, service, shared, ids, &mut images) {
             Ok(bundle) => drop(services.insert(name.clone(), (bundle, service.clone()))),
             Err(problem) => problems.push(problem),
         }
@@ -167,7 +172,7 @@ fn make(
     wanted: &Wanted<'_>,
     name: &ServiceName,
     service: &Service,
-    network: Option<&ContainerNetwork>,
+    (network, joined): (Option<&ContainerNetwork>, Option<&Shared>),
     ids: IdRange,
     images: &mut BTreeMap<String, String>,
 ) -> Result<Bundle, Problem> {
@@ -183,7 +188,8 @@ fn make(
         images.insert(wish.reference.to_string(), image.digest.clone());
     }
     let Wanted { seccomp, hostname, certificates, .. } = *wanted;
-    let input = Input { name, service, image, store, sealed, seccomp, hostname, certificates, network, ids };
+    let input =
+        Input { name, service, image, store, sealed, seccomp, hostname, certificates, network, joined, ids };
     bundle::bundle(&input).map_err(|error| {
         let mark = Some(service.image.mark);
         Problem::error(wanted.source, mark, &format!("services.{name}.image"), error.to_string())
@@ -221,6 +227,15 @@ mod tests {
         services: &str,
         images: &images::Index,
     ) -> Result<Plan, Vec<String>> {
+        Ok(draft_after(last, running, services, images)?.plan(7, Path::new("/g/7")))
+    }
+
+    fn draft_after(
+        last: Option<&Plan>,
+        running: &[&str],
+        services: &str,
+        images: &images::Index,
+    ) -> Result<Draft, Vec<String>> {
         let text =
             format!("#cloud-config\nvolumes: {{v: }}\nconfigs: {{c: {{content: d}}}}\nservices:\n{services}");
         let (desired, problems) = config::check("f", text.as_bytes());
@@ -241,9 +256,7 @@ mod tests {
             taken: &[],
             commands: None,
         };
-        let draft =
-            draft(&wanted).map_err(|problems| problems.iter().map(Problem::to_string).collect::<Vec<_>>())?;
-        Ok(draft.plan(7, Path::new("/g/7")))
+        draft(&wanted).map_err(|problems| problems.iter().map(Problem::to_string).collect())
     }
 
     #[test]
@@ -280,6 +293,24 @@ mod tests {
         let odd =
             plan_of("  a: {image: 'a@sha256:00', network_mode: none}\n", &images()).expect_err("problems");
         assert!(odd[0].contains("a digest is sha256: and 64 hex digits"), "{odd:?}");
+    }
+
+    #[test]
+    fn who_joins_a_container_has_its_ids_and_is_another_when_it_is() {
+        let bundles = |user: &str| {
+            let services =
+                format!("  a: {{image: a, pid: 'service:b'}}\n  b: {{image: a, user: '{user}'}}\n");
+            let draft = draft_after(None, &[], &services, &images()).expect("a draft");
+            let of = |name: &str| draft.services[&ServiceName::new(name).unwrap()].0.clone();
+            (of("a"), of("b"))
+        };
+        let (a, b) = bundles("1");
+        assert_eq!(a.shim.ids, b.shim.ids);
+        assert_eq!(
+            a.shim.joined.map(|joined| (joined.of.digest, joined.pid, joined.ipc)),
+            Some((b.digest, true, false))
+        );
+        assert_ne!(bundles("2").0.digest, a.digest);
     }
 
     #[test]

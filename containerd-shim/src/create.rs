@@ -337,6 +337,7 @@ mod tests {
             directories: Vec::new(),
             files: Vec::new(),
             ids: None,
+            joined: None,
             binds: Vec::new(),
             devices: Vec::new(),
             terminal: false,

@@ -57,6 +57,11 @@ impl Ids {
         Ok(Self { namespace, range })
     }
 
+    /// Those of another container.
+    pub(crate) fn of(namespace: OwnedFd, range: IdRange) -> Self {
+        Self { namespace, range }
+    }
+
     /// What ids of the container are on the node, and the other way round.
     pub(crate) fn range(&self) -> IdRange {
         self.range

@@ -31,6 +31,7 @@ mod filter;
 mod health;
 mod ids;
 mod init;
+mod joined;
 mod log;
 mod log_file;
 mod network;

@@ -21,6 +21,7 @@ use crate::create::{self, Completed, CreateError, Stdio};
 use crate::exec::{Container, give_up_capabilities};
 use crate::files::{self, FileError};
 use crate::ids::{IdError, Ids};
+use crate::joined::{JoinError, Neighbour};
 use crate::log::Output;
 use crate::log_file::Stream;
 use crate::network::{self, NetworkError};
@@ -52,6 +53,8 @@ pub(crate) enum RunError {
     File(#[from] FileError),
     #[error(transparent)]
     Network(#[from] NetworkError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error(transparent)]
     Create(#[from] CreateError),
 }
@@ -95,13 +98,22 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
 
     let cgroup = Cgroup::of(&config.name);
     cgroup.remove()?;
-    let ids = config.ids.map(Ids::new).transpose()?;
+    let neighbour = config.joined.as_ref().map(|joined| Neighbour::open(joined, config.ids.is_some()));
+    let mut neighbour = neighbour.transpose()?;
+    let ids = config.ids.map(|range| match neighbour.as_mut().and_then(Neighbour::take_users) {
+        Some(users) => Ok(Ids::of(users, range)),
+        None => Ids::new(range),
+    });
+    let ids = ids.transpose()?;
     let rootfs = rootfs::mount(&directory(&config.name), config, ids.as_ref())?;
     volumes::make(&config.directories, &rootfs, config.name.as_str(), config.ids)?;
     files::write(config.name.as_str(), &config.files)?;
-    let mut sharer = None;
+    let mut sharers = Vec::new();
     if let Some(network) = &config.network {
-        sharer = network::prepare(&directory(&config.name), network)?;
+        sharers.extend(network::prepare(&directory(&config.name), network)?);
+    }
+    if let (Some(neighbour), Some(joined)) = (&neighbour, &config.joined) {
+        neighbour.prepare(&directory(&config.name), joined)?;
     }
     let listener = config.notify.as_ref().map(|notify| {
         let path = plan::paths::given_file(config.name.as_str(), plan::paths::NOTIFY_FILE);
@@ -119,6 +131,7 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     let stdio = Stdio { stdin, output: ends, console: socket.as_ref().map(ConsoleSocket::path) };
     let started = create::create(bundle, config, &rootfs, ids.as_ref(), stdio);
     drop(ids);
+    sharers.extend(neighbour.map(Neighbour::into_process));
     let container = started.inspect_err(|_| clean_up(&cgroup, &config.name))?;
     let terminal = socket.map(|socket| socket.receive()).transpose().map_err(setup("take its terminal"))?;
     if let Some(terminal) = &terminal {
@@ -140,7 +153,7 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
         // A kernel without control of memory has no such file, and ends nothing for it.
         oom: Oom::watch(&cgroup, &config.name).ok(),
         ends: None,
-        sharer,
+        sharers,
     };
     give_up_capabilities().map_err(setup("drop capabilities"))?;
     notify(&config.name, &[sd_notify::NotifyState::Ready]);
@@ -178,9 +191,9 @@ struct Held {
     oom: Option<Oom>,
     /// When it is killed, once it has been asked to end because it is unhealthy.
     ends: Option<Instant>,
-    /// The process whose network the container shares: when it has ended, the container ends, too, so that it is started
-    /// again with the network of the next one.
-    sharer: Option<OwnedFd>,
+    /// The first processes of the containers that this one shares something with: when one has ended, this container ends,
+    /// too, so that it is started again with what the next one has.
+    sharers: Vec<OwnedFd>,
 }
 
 impl Held {
@@ -211,9 +224,9 @@ impl Held {
                 let verdict = self.probe.as_mut().map(|probe| probe.reaped(pid, exit));
                 self.judge(verdict)?;
             }
-            if self.sharer.as_ref().is_some_and(has_ended) {
+            if self.sharers.iter().any(has_ended) {
                 kill(self.pid, Signal::SIGKILL)?;
-                self.sharer = None;
+                self.sharers.clear();
             }
             let timeout = self.turn()?.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
             output.pump(|stream, bytes| self.hear(stream, bytes));
@@ -221,7 +234,7 @@ impl Held {
             let mut wanted = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
             wanted.extend(output.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
             wanted.extend(self.oom.as_ref().map(|oom| PollFd::from_borrowed_fd(oom.file(), PollFlags::PRI)));
-            wanted.extend(self.sharer.as_ref().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
+            wanted.extend(self.sharers.iter().map(|sharer| PollFd::new(sharer, PollFlags::IN)));
             wanted.extend(
                 self.listener
                     .as_ref()

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use config::{LogFiles, Logging, Service};
 use images::{Image, Sealed};
-use plan::container::{Bind, Device, IdRange, User};
-use plan::{ContainerNetwork, Log, ServiceName, ShimConfig, paths};
+use plan::container::{Bind, Device, IdRange, Joined, User};
+use plan::{ContainerNetwork, Log, ServiceName, Shared, ShimConfig, paths};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -47,7 +47,9 @@ pub struct Input<'a> {
     pub certificates: Option<&'a Path>,
     /// Its network, unless that is the node's or none.
     pub network: Option<&'a ContainerNetwork>,
-    /// The ids that it has when it has its own.
+    /// The service whose processes or memory it shares.
+    pub joined: Option<&'a Shared>,
+    /// The ids that it has when it has not the node's: its own, or those of the service that it joins.
     pub ids: IdRange,
 }
 
@@ -109,6 +111,11 @@ pub fn bundle(input: &Input<'_>) -> Result<Bundle, BundleError> {
         user: User { user: process::user(input).to_owned(), groups: input.service.container.groups.clone() },
         directories: storage::directories(input.service),
         files: storage::files(input.service),
+        joined: input.joined.map(|of| Joined {
+            of: of.clone(),
+            pid: input.service.pid.joined().is_some(),
+            ipc: input.service.ipc.joined().is_some(),
+        }),
         ids: input.service.own_ids().then_some(input.ids),
         binds: Vec::new(),
         devices: devices(input.service),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use config::container::Namespace;
 use config::{Network, Service};
 use plan::container::Bind;
 use plan::{ServiceName, paths};
@@ -60,6 +61,18 @@ pub(crate) fn mounts(name: &ServiceName, service: &Service, binds: &mut Vec<Bind
         mount("/sys", "sysfs", "sysfs", &with(&["nosuid", "noexec", "nodev"])),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["nosuid", "noexec", "nodev", "relatime"])),
     ];
+    let memory = match service.ipc {
+        Namespace::Own => None,
+        Namespace::Node => Some("/dev/shm".into()),
+        // The shim puts the other container's there.
+        Namespace::Of(_) => Some(shim_directory(name).join("shm")),
+    };
+    if let Some(source) = memory {
+        let options = ["bind", "nosuid", "noexec", "nodev"];
+        for shm in mounts.iter_mut().filter(|mount| mount["destination"] == "/dev/shm") {
+            *shm = mount("/dev/shm", "bind", &source.to_string_lossy(), &options);
+        }
+    }
     for file in ["hosts", "resolv.conf"] {
         let target = Path::new("/etc").join(file);
         let source = match service.network {
@@ -114,15 +127,17 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> R
 }
 
 fn namespaces(name: &ServiceName, service: &Service) -> Value {
-    let mut kinds = vec!["ipc", "mount"];
+    let mut kinds = vec!["mount"];
+    for (kind, namespace) in [("ipc", &service.ipc), ("pid", &service.pid)] {
+        if *namespace == Namespace::Own {
+            kinds.push(kind);
+        }
+    }
     if !service.container.node_cgroups {
         kinds.push("cgroup");
     }
     if !service.container.node_name {
         kinds.push("uts");
-    }
-    if !service.host_pid {
-        kinds.push("pid");
     }
     if has_own_network(service) {
         kinds.push("network");
@@ -132,9 +147,14 @@ fn namespaces(name: &ServiceName, service: &Service) -> Value {
         // The shim makes it a link to the one whose ids it has mounted everything with.
         namespaces.push(json!({ "type": "user", "path": shim_directory(name).join("userns") }));
     }
-    if let Network::Of(_) = service.network {
-        // The shim makes it a link to the other container's.
-        namespaces.push(json!({ "type": "network", "path": shim_directory(name).join("netns") }));
+    // The shim makes links to the other container's.
+    let joined = [
+        ("network", "netns", matches!(service.network, Network::Of(_))),
+        ("ipc", "ipcns", service.ipc.joined().is_some()),
+        ("pid", "pidns", service.pid.joined().is_some()),
+    ];
+    for (kind, link, _) in joined.into_iter().filter(|(.., is_joined)| *is_joined) {
+        namespaces.push(json!({ "type": kind, "path": shim_directory(name).join(link) }));
     }
     namespaces.into()
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use config::Service;
-use config::container::{GivenContent, MountSource};
+use config::container::{GivenContent, MountSource, Namespace};
 use plan::container::{Bind, Directory, GivenFile};
 use plan::{ServiceName, paths};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Adds the mounts of `service` to those that every container has. What it mounts where one of them is replaces it.
 pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service, binds: &mut Vec<Bind>) {
     let container = &service.container;
-    if let Some(size) = container.shm_size {
+    if let Some(size) = container.shm_size.filter(|_| service.ipc == Namespace::Own) {
         for mount in mounts.iter_mut().filter(|mount| mount["destination"] == "/dev/shm") {
             mount["options"] = json!(["nosuid", "noexec", "nodev", "mode=1777", format!("size={size}")]);
         }

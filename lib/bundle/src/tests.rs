@@ -42,6 +42,7 @@ fn make_with(lines: &str, image: &Image, hostname: &str) -> Result<Bundle, Bundl
         hostname,
         certificates: None,
         network: None,
+        joined: None,
         ids: plan::container::IdRange { first: 1 << 16 },
     })
 }
@@ -129,6 +130,27 @@ fn namespaces_follow_the_service() {
         assert_eq!(has(LinuxNamespaceType::Network), network, "{lines}");
         assert!(has(LinuxNamespaceType::Mount) && has(LinuxNamespaceType::Cgroup), "{lines}");
     }
+}
+
+#[test]
+fn what_it_shares_with_another_service_is_joined_where_the_shim_puts_it() {
+    let (bundle, spec) = make(
+        "    network_mode: none\n    pid: service:z\n    ipc: service:z\n    shm_size: 1g\n  z: {image: i}\n",
+    );
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().clone()).expect("namespaces");
+    let path = |kind| {
+        let found = namespaces.iter().find(|namespace| namespace.typ() == kind);
+        found.and_then(|namespace| Some(namespace.path().as_ref()?.to_str()?.to_owned()))
+    };
+    let shim = |name: &str| Some(format!("/run/holdfast/shim/web/{name}"));
+    assert_eq!(path(LinuxNamespaceType::Pid), shim("pidns"));
+    assert_eq!(path(LinuxNamespaceType::Ipc), shim("ipcns"));
+    assert_eq!(mount_at(&bundle, "/dev/shm")["source"], "/run/holdfast/shim/web/shm");
+    let (bundle, spec) = make("    network_mode: none\n    ipc: host\n");
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().clone()).expect("namespaces");
+    assert!(namespaces.iter().all(|namespace| namespace.typ() != LinuxNamespaceType::Ipc));
+    assert_eq!(mount_at(&bundle, "/dev/shm")["source"], "/dev/shm");
+    assert_eq!(bundle.shim.ids, None);
 }
 
 #[test]

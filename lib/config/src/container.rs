@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use plan::ServiceName;
+
 /// One container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -90,6 +92,28 @@ impl Default for Container {
             hostname: None,
             domainname: None,
             annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// Whose processes a container sees (`pid`), or whose message queues and shared memory it has (`ipc`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespace {
+    /// Its own.
+    #[default]
+    Own,
+    /// The node's.
+    Node,
+    /// That of the container of this service, which shares with nobody else's.
+    Of(ServiceName),
+}
+
+impl Namespace {
+    /// The service.
+    pub fn joined(&self) -> Option<&ServiceName> {
+        match self {
+            Self::Of(service) => Some(service),
+            Self::Own | Self::Node => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plan::{Condition, Gate, Restart, ServiceName};
 use userdata::Located;
 
-use crate::container::{Container, UserNamespace};
+use crate::container::{Container, Namespace, UserNamespace};
 use crate::container_network::{Bridge, Firewall, Network, Reach};
 
 /// One configuration of a node.
@@ -52,8 +52,10 @@ pub struct Service {
     pub reach: Reach,
     /// With all rights on the host.
     pub privileged: bool,
-    /// In the host's process namespace.
-    pub host_pid: bool,
+    /// Whose processes it sees.
+    pub pid: Namespace,
+    /// Whose message queues and shared memory it has. When both are another service's, they are the same one's.
+    pub ipc: Namespace,
     /// What comes first.
     pub depends_on: BTreeMap<ServiceName, Condition>,
     /// Time to stop before it is killed.
@@ -68,13 +70,21 @@ pub struct Service {
 }
 
 impl Service {
+    /// The service whose processes or memory it shares, and whose users and groups it has when it has not the node's.
+    pub fn joined(&self) -> Option<&ServiceName> {
+        self.pid.joined().or(self.ipc.joined())
+    }
+
     /// Whether its users and groups are others than the node's. They are, unless something says otherwise: with the node's
-    /// network or processes comes what only the node's users may do with these.
+    /// network, processes or memory comes what only the node's users may do with these.
     pub fn own_ids(&self) -> bool {
         match self.container.user_namespace {
             Some(UserNamespace::Host) => false,
             Some(UserNamespace::Private) => true,
-            None => !self.privileged && !self.host_pid && self.network != Network::Host,
+            None => {
+                let node = [&self.pid, &self.ipc].contains(&&Namespace::Node);
+                !self.privileged && !node && self.network != Network::Host
+            }
         }
     }
 }

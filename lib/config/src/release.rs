@@ -9,15 +9,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plan::Restart;
-use userdata::{At, Mark, Severity, alternatives};
+use userdata::{At, Located, Mark, Severity, alternatives};
 
 use crate::compose::{self, CommandLine};
+use crate::container::Namespace;
 use crate::container_network::Bridge;
 use crate::desired::{Desired, Service};
 use crate::{Config, Judge, machine};
 
 mod container;
 mod files;
+mod joins;
 mod logging;
 mod profiles;
 pub(crate) mod replicas;
@@ -165,6 +167,7 @@ pub(crate) fn desired(root: &At<'_>, config: &Config, judge: Judge) -> Option<De
     }
     replicas::wait_for_all(&mut services, config);
     networks::refuse_chains(root, &config.project.services);
+    joins::refuse_chains(root, &config.project.services);
     let machine = &config.machine;
     let own = machine.keys.iter().filter(|(user, _)| user == machine::users::DEFAULT_USER);
     let keys = own.map(|(_, key)| key.clone()).collect();
@@ -243,9 +246,14 @@ impl Release {
             self.refuse(&value, value.node.mark, message, hint);
             whole = false;
         };
-        if let Some(pid) = service.pid.as_ref().filter(|pid| pid.value != "host") {
-            refuse("pid", &not_supported(&pid.value, &["host"]), "");
-        }
+        let mut namespace = |key: &str, mode: &Option<Located<String>>, words: &[&str]| {
+            joins::namespace(mode, words).unwrap_or_else(|message| {
+                refuse(key, &message, "");
+                Namespace::Own
+            })
+        };
+        let pid = namespace("pid", &service.pid, &["host", "service:NAME"]);
+        let ipc = namespace("ipc", &service.ipc, &["private", "shareable", "host", "service:NAME"]);
         let logging = self.logging(at, &service.logging);
         whole &= self.dependencies(at, service, config);
         let container = self.container(at, service, config);
@@ -266,7 +274,8 @@ impl Release {
             network,
             reach,
             privileged: service.privileged,
-            host_pid: service.pid.is_some(),
+            pid,
+            ipc,
             depends_on: service
                 .depends_on
                 .iter()

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Shared;
+
 /// Whose rights the container's program has, as names that only the image's files explain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -38,6 +40,20 @@ impl IdRange {
     pub fn in_container(self, id: u32) -> Option<u32> {
         id.checked_sub(self.first).filter(|id| *id < Self::COUNT)
     }
+}
+
+/// The container of another service, which this one shares processes or memory with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// Whose.
+    pub of: Shared,
+    /// Its processes (pid_namespaces(7)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pid: bool,
+    /// Its message queues and shared memory (ipc_namespaces(7)), with what lies in its `/dev/shm`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ipc: bool,
 }
 
 /// Something of the node for a container with ids of its own: such a container cannot find it by itself, so the shim puts it

@@ -209,7 +209,10 @@ pub struct ShimConfig {
     /// Secrets and configs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<container::GivenFile>,
-    /// The ids of the node that are its own; absent: it has the node's.
+    /// Whose processes or memory it shares, unless that is the node's or nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<container::Joined>,
+    /// The ids of the node that are its own, or those of the container that it joins; absent: it has the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<container::IdRange>,
     /// What it mounts of the node, when it has ids of its own.

@@ -22,7 +22,7 @@ pub struct ContainerNetwork {
     pub resolv_conf: String,
 }
 
-/// Another service's network.
+/// Another service whose network, processes or memory a service shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shared {

@@ -348,6 +348,50 @@ fn names_control_groups_and_devices_are_the_node_s_when_asked_for() {
 }
 
 #[test]
+fn who_joins_another_container_has_its_processes_memory_and_users() {
+    let owner = "cat /proc/self/uid_map > /dev/shm/map; touch /dev/mqueue/queue; echo note > /dev/shm/note; \
+                 until test -e /dev/shm/answer; do sleep 1; done; echo answered $$(cat /dev/shm/answer); \
+                 test -e /ended || { touch /ended; sleep 3; exit 3; }; exec sleep 100000";
+    let joined = "until test -e /dev/shm/note; do sleep 1; done; ls /dev/mqueue; cmp /proc/self/uid_map /dev/shm/map && echo same users; \
+                  echo first $$(tr '\\0' ' ' < /proc/1/cmdline | cut -c1-10) me $$(($$$$ > 1)); ls /proc/1/root/dev/shm; \
+                  echo hi > /dev/shm/answer; exec sleep 100000";
+    let watch = "    healthcheck: {test: 'cmp /proc/self/uid_map /proc/1/uid_map && test -e /dev/shm/note', interval: 1s}\n    restart: always\n";
+    let share = "    pid: service:owner\n    ipc: service:owner\n";
+    let node_s = "until test -e /dev/shm/left; do sleep 1; done; cat /dev/shm/left";
+    let config = node(
+        "",
+        &[
+            service("owner", "busybox", owner, "    ipc: shareable\n    restart: always\n"),
+            service("joined", "busybox", joined, &format!("{share}{watch}")),
+            service(
+                "stranger",
+                "busybox",
+                "sleep 5; echo sees $$(ls /dev/shm /dev/mqueue | grep -c e$$)",
+                "",
+            ),
+            service("leaves", "busybox", "echo for the node > /dev/shm/left", "    ipc: host\n"),
+            service("finds", "busybox", node_s, "    ipc: host\n"),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "joined: queue",
+        "joined: same users",
+        "joined: first sh -c cat me 1",
+        "joined: note",
+        "owner: answered hi",
+        "holdfast: service joined healthy",
+        "stranger: sees 0",
+        "finds: for the node",
+    ]);
+    // With the one its processes and its memory end, and so does the other, which is made again in the next one.
+    vm.expect_all(&["holdfast: service owner exited exit=3", "holdfast: service joined exited exit=137"]);
+    vm.expect_all(&["joined: queue", "joined: same users", "owner: answered hi"]);
+    vm.expect("holdfast: service joined healthy");
+    vm.power_off();
+}
+
+#[test]
 fn an_init_passes_signals_on_reaps_and_ends_as_its_program_does() {
     let see = "(sleep 1 &); trap 'echo asked; exit 0' TERM; sleep 3; echo first $$(tr '\\0' ' ' < /proc/1/cmdline | cut -d' ' -f1) me $$$$; \
                echo dead $$(grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); ls /proc/1/fd | wc -l; \

@@ -168,12 +168,15 @@ fn fit(at: &At<'_>, project: &Project) {
                 }
             }
         }
-        if let Some(mode) = &service.network_mode
-            && let Some(other) = mode.value.strip_prefix("service:")
-            && !project.services.keys().any(|name| name.as_str() == other)
-            && let Some(at) = at.get("network_mode")
+        for (key, mode) in
+            [("network_mode", &service.network_mode), ("pid", &service.pid), ("ipc", &service.ipc)]
         {
-            at.error(format!("there is no service '{other}'"));
+            if let Some(other) = mode.as_ref().and_then(|mode| mode.value.strip_prefix("service:"))
+                && !project.services.keys().any(|name| name.as_str() == other)
+                && let Some(at) = at.get(key)
+            {
+                at.error(format!("there is no service '{other}'"));
+            }
         }
     }
     depends::check(at, &project.services);

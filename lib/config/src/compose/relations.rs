@@ -106,22 +106,26 @@ pub(super) fn references(at: &At<'_>, service: &mut Service) {
 }
 
 pub(super) fn network_mode(at: &At<'_>, service: &mut Service) {
-    service.network_mode = at.located_text();
+    service.network_mode = joined(at, service);
+}
+
+/// Whose `network_mode`, `pid` or `ipc` a service has. An empty text says nothing.
+pub(super) fn joined(at: &At<'_>, service: &mut Service) -> Option<Located<String>> {
     text(at, service);
-    let shared = service.network_mode.as_ref().and_then(|mode| mode.value.strip_prefix("service:"));
-    if let Some(name) = shared.and_then(|name| ServiceName::new(name).ok()) {
-        // Its network is there when it has been started. What 'depends_on' says of it counts before this.
+    let mode = at.located_text().filter(|mode| !mode.value.is_empty())?;
+    if let Some(name) = mode.value.strip_prefix("service:").and_then(|name| ServiceName::new(name).ok()) {
+        // What is that service's is there when it has been started. What 'depends_on' says of it counts before this.
         let started = Dependency { condition: Condition::ServiceStarted, required: true, restart: false };
         service.depends_on.entry(name).or_insert(started);
     }
-    if let Some(mode) = &service.network_mode
-        && let Some(container) = mode.value.strip_prefix("container:")
-    {
+    if let Some(container) = mode.value.strip_prefix("container:") {
         at.error_with_hint(
             format!("the container '{container}' is not one of the node's services"),
             "name one: 'service:NAME'",
         );
+        return None;
     }
+    Some(mode)
 }
 
 pub(super) fn networks(at: &At<'_>, service: &mut Service) {

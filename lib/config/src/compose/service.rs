@@ -16,7 +16,7 @@ use super::limits;
 use super::logging::{Logging, logging};
 use super::ports::{Port, expose, ports};
 use super::process::{command_line, image, restart, user};
-use super::relations::{Reference, depends_on, extra_hosts, network_mode, networks, references};
+use super::relations::{Reference, depends_on, extra_hosts, joined, network_mode, networks, references};
 use super::values::environment;
 use super::volumes::{Volume, volumes};
 use crate::container::Container;
@@ -50,6 +50,8 @@ pub struct Service {
     pub privileged: bool,
     /// `pid`
     pub pid: Option<Located<String>>,
+    /// `ipc`, unless it is its own.
+    pub ipc: Option<Located<String>>,
     /// What comes first.
     pub depends_on: BTreeMap<ServiceName, Dependency>,
     /// Time to stop before it is killed.
@@ -218,9 +220,11 @@ pub(crate) const READ: [Key<Service>; 64] = [
     take(
         "ipc",
         |at, service| {
-            parts::word(at, service, &["private", "shareable"]);
+            service.ipc =
+                joined(at, service).filter(|ipc| !["private", "shareable"].contains(&ipc.value.as_str()));
         },
-        "`private`: message queues and shared memory of its own, as it always has. `shareable` is the same.",
+        "Whose message queues and shared memory it has. `private`, the default, and `shareable`: its own. `host`: the node's. \
+         `service:NAME`: that service's, and its users with them.",
     ),
     take(
         "platform",
@@ -231,11 +235,8 @@ pub(crate) const READ: [Key<Service>; 64] = [
     ),
     take(
         "pid",
-        |at, service| {
-            service.pid = at.located_text();
-            text(at, service);
-        },
-        "`host`: the processes of the node are visible. Default: its own only.",
+        |at, service| service.pid = joined(at, service),
+        "Whose processes it sees. Default: its own only. `host`: the node's. `service:NAME`: that service's, and it has its users.",
     ),
     take(
         "depends_on",

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use userdata::At;
+use userdata::{At, Severity};
 
-use super::Release;
+use super::{Release, joins};
 use crate::Config;
 use crate::compose::{self, Volume, VolumeKind};
 use crate::container::{Container, Mount, MountSource, UserNamespace};
 
 /// The space that a volume may take. Compose has no word for it.
 const SIZE: &str = "x-holdfast-size";
+
+/// Settings of message queues and shared memory (ipc_namespaces(7)).
+const MEMORY_SYSCTLS: [&str; 4] = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
 
 impl Release {
     /// Whether the section `volumes` asks for nothing but directories of the node's own.
@@ -77,18 +80,19 @@ impl Release {
             whole = false;
         }
         if container.user_namespace == Some(UserNamespace::Private)
-            && (service.privileged || service.pid.is_some())
+            && (service.privileged || service.pid.is_some() || service.ipc.is_some())
         {
             let at = at.get("userns_mode").unwrap_or_else(|| at.clone());
-            let message = "who is privileged, or shares the node's processes, has the node's users";
+            let message =
+                "who is privileged has the node's users, who shares processes or memory those of their owner";
             self.refuse(&at, at.node.mark, message, "");
             whole = false;
         }
         let host = service.network_mode.as_ref().is_some_and(|mode| mode.value == "host");
-        let node_ids = match container.user_namespace {
-            Some(namespace) => namespace == UserNamespace::Host,
-            None => service.privileged || service.pid.is_some() || host,
-        };
+        let node_ids = joins::has_node_ids(service, &config.project.services);
+        if node_ids {
+            container.user_namespace = Some(UserNamespace::Host);
+        }
         if container.layer_size.is_some() && node_ids && (service.privileged || container.unconfined) {
             let at = at.get("storage_opt").unwrap_or_else(|| at.clone());
             let message = "with the node's ids and no filter, a container could lift its limit itself";
@@ -100,6 +104,19 @@ impl Release {
             let message = format!("'{name}' would change the node's own network");
             self.refuse(&at, at.node.mark, &message, "give it in 'holdfast.sysctl'");
             whole = false;
+        }
+        if let Some(ipc) = &service.ipc {
+            let memory = |name: &&String| MEMORY_SYSCTLS.iter().any(|prefix| name.starts_with(prefix));
+            if let Some(name) = container.sysctls.keys().find(memory) {
+                let at = at.get("sysctls").unwrap_or_else(|| at.clone());
+                let message = format!("'{name}' would change the memory of '{}'", ipc.value);
+                self.refuse(&at, at.node.mark, &message, "give it to the one that the memory belongs to");
+                whole = false;
+            }
+            if let Some(at) = at.get("shm_size").filter(|_| container.shm_size.is_some()) {
+                let message = format!("has no effect: the memory is that of '{}'", ipc.value);
+                at.add(Severity::Warning, at.node.mark, message, "");
+            }
         }
         let limits = &container.limits;
         let most = limits.memory.and_then(|memory| i64::try_from(memory).ok());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use plan::ServiceName;
 use userdata::At;
 
-use super::{Release, replicas};
+use super::{Release, joins, replicas};
 use crate::Config;
 use crate::container::{Mount, MountSource};
 use crate::container_network::Network;
@@ -63,12 +63,10 @@ impl Release {
         for mount in service.container.mounts.iter().filter(|mount| is_shared(mount, name)) {
             refuse(format!("both would write to {}", mount.target));
         }
-        let here = format!("service:{name}");
-        let inside = services
-            .iter()
-            .find(|(_, service)| service.network_mode.as_ref().is_some_and(|mode| mode.value == here));
+        let inside =
+            services.iter().find(|(_, service)| joins::targets(service).any(|(_, other)| other == *name));
         if let Some((inside, _)) = inside {
-            refuse(format!("'{inside}' is in its network"));
+            refuse(format!("'{inside}' shares what is its own"));
         }
         fits
     }
@@ -148,7 +146,10 @@ mod tests {
             ("  a: {image: i, FIRST, volumes: ['/srv:/v']}\n", "both would write to /v"),
             ("  a: {image: i, scale: 2, FIRST}\n", "it has several"),
             ("  a: {image: i, FIRST}\n  a-2: {image: i}\n", "called 'a-2'"),
-            ("  a: {image: i, FIRST}\n  b: {image: i, network_mode: 'service:a'}\n", "'b' is in its network"),
+            (
+                "  a: {image: i, FIRST}\n  b: {image: i, network_mode: 'service:a'}\n",
+                "'b' shares what is its own",
+            ),
             ("  a: {image: i, FIRST, network_mode: 'service:b'}\n  b: {image: i}\n", "at the ports of 'b'"),
         ] {
             let (desired, problems) = checked(services);

@@ -63,7 +63,7 @@ fn each_mistake_is_said_at_its_place() {
         ("    working_dir: srv\n", "error 6:18 services.a.working_dir: 'srv' must be an absolute path"),
         ("    user: 'a b'\n", "error 6:11 services.a.user: not a user"),
         ("    user: 99999999999\n", "error 6:11 services.a.user: not a user"),
-        ("    pid: container:b\n", "error 6:10 services.a.pid: 'container:b' is not supported"),
+        ("    pid: container:b\n", "error 6:10 services.a.pid: the container 'b' is not one of"),
         ("    depends_on: [b]\n", "error 6:17 services.a.depends_on: there is no service 'b'"),
         ("    depends_on: [a]\n", "error 6:17 services.a.depends_on: services wait for each other: a -> a"),
         ("    depends_on: {b: {}}\n", "error 6:21 services.a.depends_on.b: has no 'condition'"),

@@ -43,7 +43,7 @@ fn every_key_of_a_service_is_read() {
     let environment: Vec<_> = all.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(environment, [("A", "1"), ("B", "x$y"), ("C", "yes"), ("D", ""), ("E", "0644")]);
     assert_eq!(all.restart, Restart::OnFailure { max: Some(3) });
-    assert!(all.privileged && all.host_pid);
+    assert!(all.privileged && all.pid == crate::container::Namespace::Node);
     assert_eq!(all.stop_grace_period, Duration::from_secs(90));
     assert_eq!((all.logging, &all.network), (Logging::Console, &Network::None));
     assert_eq!(all.user.map(|user| user.value).as_deref(), Some("101:0"));
@@ -161,7 +161,7 @@ fn what_a_container_is_made_of_is_judged_at_its_place() {
         ),
         (
             "userns_mode: private, privileged: true",
-            "services.a.userns_mode: who is privileged, or shares the node's processes, has the node's users",
+            "services.a.userns_mode: who is privileged has the node's users, who shares processes or memory those of their owner",
         ),
         ("storage_opt: {size: 1k}", "services.a.storage_opt.size: not a size"),
         ("storage_opt: {inodes: 1}", "services.a.storage_opt.inodes: 'inodes' is not supported"),
@@ -174,7 +174,10 @@ fn what_a_container_is_made_of_is_judged_at_its_place() {
             "services.a.storage_opt: with the node's ids and no filter",
         ),
         ("uts: host, hostname: b", "services.a.uts: the node's name cannot be another one"),
-        ("ipc: host", "services.a.ipc: 'host' is not supported: it must be 'private' or 'shareable'"),
+        (
+            "ipc: none",
+            "services.a.ipc: 'none' is not supported: it must be 'private', 'shareable', 'host' or 'service:NAME'",
+        ),
         ("platform: linux/arm64", "services.a.platform: 'linux/arm64' is not supported"),
         (
             "device_cgroup_rules: ['c 1 r']",
