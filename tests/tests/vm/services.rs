@@ -351,7 +351,7 @@ fn names_control_groups_and_devices_are_the_node_s_when_asked_for() {
 fn who_joins_another_container_has_its_processes_memory_and_users() {
     let owner = "cat /proc/self/uid_map > /dev/shm/map; touch /dev/mqueue/queue; echo note > /dev/shm/note; \
                  until test -e /dev/shm/answer; do sleep 1; done; echo answered $$(cat /dev/shm/answer); \
-                 test -e /ended || { touch /ended; sleep 3; exit 3; }; exec sleep 100000";
+                 test -e /ended || { touch /ended; sleep 12; exit 3; }; exec sleep 100000";
     let joined = "until test -e /dev/shm/note; do sleep 1; done; ls /dev/mqueue; cmp /proc/self/uid_map /dev/shm/map && echo same users; \
                   echo first $$(tr '\\0' ' ' < /proc/1/cmdline | cut -c1-10) me $$(($$$$ > 1)); ls /proc/1/root/dev/shm; \
                   echo hi > /dev/shm/answer; exec sleep 100000";
@@ -366,7 +366,7 @@ fn who_joins_another_container_has_its_processes_memory_and_users() {
             service(
                 "stranger",
                 "busybox",
-                "sleep 5; echo sees $$(ls /dev/shm /dev/mqueue | grep -c e$$)",
+                "sleep 3; echo sees $$(ls /dev/shm /dev/mqueue | grep -c e$$)",
                 "",
             ),
             service("leaves", "busybox", "echo for the node > /dev/shm/left", "    ipc: host\n"),
