@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use userdata::Node;
 
 use crate::compose::Service;
-use crate::release::replicas;
+use crate::release::{joins, replicas};
 use crate::{Config, MetaData, machine};
 
 /// Keys of a service that the supervisor uses and the container does not see: it keeps running when they change.
@@ -86,7 +86,58 @@ impl Changes {
             };
             Change { name: name.clone(), action, keys }
         };
-        Self { services: names.into_iter().map(change).collect(), node: node(&old.merged, &new.merged) }
+        let mut services: Vec<Change> = names.into_iter().map(change).collect();
+        let replaced = |by: &[Action]| -> BTreeSet<ServiceName> {
+            let replaced = services.iter().filter(|change| by.contains(&change.action));
+            replaced.map(|change| change.name.clone()).collect()
+        };
+        let others = Others {
+            replaced: replaced(&[Action::Restart, Action::Replace]),
+            renamed: replaced(&[Action::Replace]),
+            counted: old
+                .project
+                .services
+                .iter()
+                .filter_map(|(name, old)| {
+                    let new = new.project.services.get(name)?;
+                    (replicas::count(old) != replicas::count(new)).then(|| name.clone())
+                })
+                .collect(),
+        };
+        for change in &mut services {
+            if let Some(service) = after.get(&change.name) {
+                others.concern(service, change);
+            }
+        }
+        Self { services, node: node(&old.merged, &new.merged) }
+    }
+}
+
+/// What becomes of services, as far as it concerns others.
+struct Others {
+    /// Their containers become others.
+    replaced: BTreeSet<ServiceName>,
+    /// The new ones have the other one of their two names.
+    renamed: BTreeSet<ServiceName>,
+    /// They have another number of containers.
+    counted: BTreeSet<ServiceName>,
+}
+
+impl Others {
+    /// Adds to the `change` of a service, which keeps running by itself, what it follows of others.
+    fn concern(&self, service: &Service, change: &mut Change) {
+        if !matches!(change.action, Action::Keep | Action::Adjust) {
+            return;
+        }
+        for (key, _) in joins::targets(service).filter(|(_, other)| self.replaced.contains(other)) {
+            change.action = if service.start_first { Action::Replace } else { Action::Restart };
+            change.keys.push(key.to_owned());
+        }
+        let waits = |other: &ServiceName| self.renamed.contains(other) || self.counted.contains(other);
+        if change.action == Action::Keep && service.depends_on.keys().any(waits) {
+            change.action = Action::Adjust;
+            change.keys.push("depends_on".to_owned());
+        }
     }
 }
 
@@ -218,6 +269,28 @@ mod tests {
         assert_eq!(changes(&last, &first).0, ["a Keep"]);
         assert_eq!(changes(&last, &of("j", "start-first")).0, ["a Replace image"]);
         assert_eq!(changes(&first, &of("j", "stop-first")).0, ["a Restart image"]);
+    }
+
+    #[test]
+    fn who_follows_another_service_changes_with_it() {
+        let of = |image: &str, keys: &str| {
+            format!(
+                "services:\n  a: {{image: {image}{keys}}}\n  b: {{image: i, network_mode: 'service:a'}}\n  \
+                 c: {{image: i, pid: 'service:a', restart: always}}\n  d: {{image: i, depends_on: [a]}}\n"
+            )
+        };
+        let keep = ["a Keep", "b Keep", "c Keep", "d Keep"];
+        assert_eq!(changes(&of("i", ""), &of("i", "")).0, keep);
+        let restart = ["a Restart image", "b Restart network_mode", "c Restart pid", "d Keep"];
+        assert_eq!(changes(&of("i", ""), &of("j", "")).0, restart);
+        let depends =
+            |keys: &str| format!("services:\n  a: {{image: i{keys}}}\n  d: {{image: i, depends_on: [a]}}\n");
+        let (one, two) = (depends(""), depends(", scale: 2"));
+        assert_eq!(changes(&one, &two).0, ["a Keep", "a-2 Start", "d Adjust depends_on"]);
+        let first = |user: &str| {
+            depends(&format!(", user: '{user}', deploy: {{update_config: {{order: start-first}}}}"))
+        };
+        assert_eq!(changes(&first("1"), &first("2")).0, ["a Replace user", "d Adjust depends_on"]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{Config, Judge, machine};
 
 mod container;
 mod files;
-mod joins;
+pub(crate) mod joins;
 mod logging;
 mod profiles;
 pub(crate) mod replicas;

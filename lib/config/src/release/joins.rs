@@ -25,7 +25,7 @@ pub(super) fn namespace(mode: &Option<Located<String>>, words: &[&str]) -> Resul
 }
 
 /// The services that a service shares something with, by the key that says so.
-pub(super) fn targets(service: &compose::Service) -> impl Iterator<Item = (&'static str, ServiceName)> {
+pub(crate) fn targets(service: &compose::Service) -> impl Iterator<Item = (&'static str, ServiceName)> {
     let keys = [("network_mode", &service.network_mode), ("pid", &service.pid), ("ipc", &service.ipc)];
     keys.into_iter().filter_map(|(key, mode)| {
         let name = mode.as_ref()?.value.strip_prefix("service:")?;

@@ -16,7 +16,7 @@ use crate::container_network::Network;
 use crate::desired::Service;
 
 /// How many containers a service has.
-pub(super) fn count(service: &compose::Service) -> usize {
+pub(crate) fn count(service: &compose::Service) -> usize {
     service.replicas.map_or(1, |replicas| usize::try_from(replicas).unwrap_or_default())
 }
 
