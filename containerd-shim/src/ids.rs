@@ -5,7 +5,7 @@
 //! this container sees make ids of the node of them, so it does not matter on which node, or with which range of ids, files
 //! were written. The user namespace has to be there before the first mount, so it is made here and not by libcontainer.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
@@ -13,10 +13,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use oci_spec::runtime::Process;
-use plan::container::{Bind, IdRange};
-use plan::{ServiceName, paths};
+use plan::container::IdRange;
 use rustix::fs::{AtFlags, CWD, Mode, chownat, mknodat};
-use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsmount,
     fsopen, move_mount, open_tree,
@@ -29,8 +27,6 @@ use crate::exec::resource;
 pub(crate) enum IdError {
     #[error("cannot make a user namespace")]
     Namespace(#[source] io::Error),
-    #[error("cannot bring {path} into the container")]
-    Bind { path: PathBuf, source: io::Error },
     #[error("cannot {what}")]
     Step { what: &'static str, source: io::Error },
 }
@@ -93,13 +89,8 @@ impl Ids {
         result
     }
 
-    /// Makes what `config.json` names below the shim's own `directory`: the user namespace and what is mounted of the node.
-    pub(crate) fn prepare(
-        &self,
-        directory: &Path,
-        name: &ServiceName,
-        binds: &[Bind],
-    ) -> Result<(), IdError> {
+    /// Makes what `config.json` names below the shim's own `directory`: the user namespace and the container's files.
+    pub(crate) fn prepare(&self, directory: &Path) -> Result<(), IdError> {
         let step = |what| move |source| IdError::Step { what, source };
         symlink(path_of(&self.namespace), directory.join("userns"))
             .map_err(step("name the user namespace"))?;
@@ -107,25 +98,7 @@ impl Ids {
         if files.exists() {
             self.show_at(&files, &files).map_err(step("give the container its files"))?;
         }
-        for (number, bind) in binds.iter().enumerate() {
-            self.bind(bind, &paths::bind(name.as_str(), number))
-                .map_err(|source| IdError::Bind { path: bind.source.clone(), source })?;
-        }
         Ok(())
-    }
-
-    fn bind(&self, bind: &Bind, target: &Path) -> io::Result<()> {
-        let whole = if bind.whole { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
-        let tree = open_tree(CWD, &bind.source, CLONE | whole)?;
-        if bind.whole {
-            match self.show(&tree) {
-                // Some file systems, as those of the kernel's own, have no other ids than the node's.
-                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
-                shown => shown?,
-            }
-        }
-        make_target(target, fs::metadata(&bind.source)?.is_dir())?;
-        Ok(attach(&tree, target)?)
     }
 
     /// Makes device nodes, with the container's ids as their owners, and gives their paths. No container with a user namespace
@@ -151,19 +124,12 @@ impl Ids {
     }
 }
 
-const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+pub(crate) const CLONE: OpenTreeFlags =
+    OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
 /// Attaches a mount that is not attached yet.
 pub(crate) fn attach(mount: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
     move_mount(mount, c"", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-}
-
-fn make_target(path: &Path, directory: bool) -> io::Result<()> {
-    if directory {
-        return fs::create_dir_all(path);
-    }
-    path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    File::create(path).map(drop)
 }
 
 /// A path that leads to what is open, for this process and its forks.

@@ -20,6 +20,7 @@
 
 #![expect(unsafe_code, reason = "what creates the container or enters it is a fork of the shim")]
 
+mod binds;
 mod budget;
 mod cgroup;
 mod console;

@@ -15,6 +15,7 @@ use sys::kmsg::{self, Level};
 use sys::process::Exit;
 use sys::signals::{SIGCHLD, SIGINT, SIGKILL, SIGTERM, SignalFd};
 
+use crate::binds::{BindError, Peers};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::console::{self, ConsoleSocket};
 use crate::create::{self, Completed, CreateError, Stdio};
@@ -55,6 +56,8 @@ pub(crate) enum RunError {
     Network(#[from] NetworkError),
     #[error(transparent)]
     Join(#[from] JoinError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
     #[error(transparent)]
     Create(#[from] CreateError),
 }
@@ -105,6 +108,7 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
         None => Ids::new(range),
     });
     let ids = ids.transpose()?;
+    let peers = Peers::open(config)?;
     let rootfs = rootfs::mount(&directory(&config.name), config, ids.as_ref())?;
     volumes::make(&config.directories, &rootfs, config.name.as_str(), config.ids)?;
     files::write(config.name.as_str(), &config.files)?;
@@ -121,8 +125,9 @@ pub(crate) fn run(bundle: &Path, config: &ShimConfig) -> Result<Exit, RunError> 
     });
     let listener = listener.transpose().map_err(setup("listen for its program"))?;
     if let Some(ids) = &ids {
-        ids.prepare(&directory(&config.name), &config.name, &config.binds)?;
+        ids.prepare(&directory(&config.name))?;
     }
+    peers.mount(config, ids.as_ref())?;
     let (mut output, ends) = Output::open(config).map_err(|source| RunError::Log { source })?;
 
     let (stdin, mut input) = console::input(config).map_err(setup("open its input"))?;

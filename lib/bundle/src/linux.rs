@@ -85,7 +85,7 @@ pub(crate) fn mounts(name: &ServiceName, service: &Service, binds: &mut Vec<Bind
     }
     if service.own_ids() && !has_own_network(service) {
         // The kernel lets only the owner of a network mount its sysfs.
-        binds.push(Bind { source: "/sys".into(), whole: false });
+        binds.push(Bind { source: "/sys".into(), whole: false, propagation: None });
         let source = paths::bind(name.as_str(), 0);
         let options = ["bind", "ro", "nosuid", "noexec", "nodev"];
         for sys in mounts.iter_mut().filter(|mount| mount["destination"] == "/sys") {
@@ -115,6 +115,9 @@ pub(crate) fn linux(name: &ServiceName, service: &Service, seccomp: &Value) -> R
     linux["resources"]["devices"] = devices(service);
     if !service.container.sysctls.is_empty() {
         linux["sysctl"] = json!(service.container.sysctls);
+    }
+    if storage::shares_mounts(service) {
+        linux["rootfsPropagation"] = json!("shared");
     }
     if !service.privileged {
         linux["maskedPaths"] = json!(MASKED);

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use config::Service;
-use config::container::{GivenContent, MountSource, Namespace};
-use plan::container::{Bind, Directory, GivenFile};
+use config::container::{self, GivenContent, MountSource, Namespace};
+use plan::container::{Bind, Directory, GivenFile, Propagation};
 use plan::{ServiceName, paths};
 use serde_json::{Value, json};
 
@@ -27,12 +27,12 @@ pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service
         let options = [&["rbind"], read_only, more].concat();
         json!({ "destination": target, "type": "bind", "source": source, "options": options })
     };
-    // Where a container with ids of its own finds what is at `path` on the node.
-    let mut place = |path: PathBuf| {
-        if !service.own_ids() {
+    // Where a container with ids of its own, or with mounts that are made later, finds what is at `path` on the node.
+    let mut place = |path: PathBuf, propagation: Option<Propagation>| {
+        if !service.own_ids() && propagation.is_none() {
             return path;
         }
-        binds.push(Bind { source: path, whole: true });
+        binds.push(Bind { source: path, whole: true, propagation });
         paths::bind(name.as_str(), binds.len() - 1)
     };
     for mount in &container.mounts {
@@ -40,9 +40,16 @@ pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service
         mounts.push(match &mount.source {
             // A device that a container makes in a volume is none.
             MountSource::Volume { name, .. } => {
-                bind(&place(volume(name)), target, mount.read_only, &["nodev"])
+                bind(&place(volume(name), None), target, mount.read_only, &["nodev"])
             }
-            MountSource::Bind { path, .. } => bind(&place(path.into()), target, mount.read_only, &[]),
+            MountSource::Bind { path, propagation, .. } => {
+                let (propagation, option): (_, &[&str]) = match propagation {
+                    container::Propagation::Private => (None, &[]),
+                    container::Propagation::Slave => (Some(Propagation::Slave), &["rslave"]),
+                    container::Propagation::Shared => (Some(Propagation::Shared), &["rshared"]),
+                };
+                bind(&place(path.into(), propagation), target, mount.read_only, option)
+            }
             MountSource::Tmpfs { options } => {
                 let read_only = mount.read_only.then(|| "ro".to_owned());
                 let options: Vec<&String> = options.iter().chain(&read_only).collect();
@@ -60,6 +67,14 @@ pub(crate) fn add(mounts: &mut Vec<Value>, name: &ServiceName, service: &Service
     }
 }
 
+/// Whether mounts that `service` makes are to be on the node, too.
+pub(crate) fn shares_mounts(service: &Service) -> bool {
+    let shared = |mount: &container::Mount| {
+        matches!(mount.source, MountSource::Bind { propagation: container::Propagation::Shared, .. })
+    };
+    service.container.mounts.iter().any(shared)
+}
+
 /// The directories of the node that are made for `service`.
 pub(crate) fn directories(service: &Service) -> Vec<Directory> {
     let directory = |mount: &config::container::Mount| match &mount.source {
@@ -67,7 +82,7 @@ pub(crate) fn directories(service: &Service) -> Vec<Directory> {
             let copy_of = copy.then(|| PathBuf::from(&mount.target));
             Some(Directory { path: volume(name), copy_of, size: *size })
         }
-        MountSource::Bind { path, create: true } => {
+        MountSource::Bind { path, create: true, .. } => {
             Some(Directory { path: path.into(), copy_of: None, size: None })
         }
         MountSource::Bind { create: false, .. } | MountSource::Tmpfs { .. } => None,

@@ -2,6 +2,8 @@
 
 use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
 
+use plan::container::Propagation;
+
 use super::*;
 
 fn image() -> Image {
@@ -151,6 +153,23 @@ fn what_it_shares_with_another_service_is_joined_where_the_shim_puts_it() {
     assert!(namespaces.iter().all(|namespace| namespace.typ() != LinuxNamespaceType::Ipc));
     assert_eq!(mount_at(&bundle, "/dev/shm")["source"], "/dev/shm");
     assert_eq!(bundle.shim.ids, None);
+}
+
+#[test]
+fn mounts_that_are_made_later_reach_it_through_the_shim() {
+    let (bundle, spec) = make("    network_mode: none\n    volumes: ['/a:/v:ro,rslave', '/b:/w']\n");
+    let binds: Vec<_> = bundle.shim.binds.iter().map(|bind| bind.propagation).collect();
+    assert_eq!(binds, [Some(Propagation::Slave), None]);
+    assert_eq!(mount_at(&bundle, "/v")["options"], json!(["rbind", "ro", "rro", "rslave"]));
+    assert_eq!(spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().clone()), None);
+    let long = "volumes: [{type: bind, source: /a, target: /v, bind: {propagation: rshared}}, '/b:/w']";
+    let (bundle, spec) = make(&format!("    network_mode: none\n    privileged: true\n    {long}\n"));
+    let binds: Vec<_> = bundle.shim.binds.iter().map(|bind| bind.propagation).collect();
+    assert_eq!(binds, [Some(Propagation::Shared)]);
+    assert_eq!(mount_at(&bundle, "/v")["source"], "/run/holdfast/shim/web/binds/0");
+    assert_eq!(mount_at(&bundle, "/w")["source"], "/b");
+    let root = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().clone());
+    assert_eq!(root.as_deref(), Some("shared"));
 }
 
 #[test]

@@ -156,12 +156,27 @@ pub enum MountSource {
         path: String,
         /// It is made, as a directory, when it is not there.
         create: bool,
+        /// How mounts below it that are made later reach it.
+        propagation: Propagation,
     },
     /// Memory, with options of mount(8).
     Tmpfs {
         /// The options.
         options: Vec<String>,
     },
+}
+
+/// Whether mounts that are made below a directory of the node are also in a container that has it, and the other way round
+/// (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// Neither.
+    #[default]
+    Private,
+    /// Those of the node are in the container.
+    Slave,
+    /// Both.
+    Shared,
 }
 
 /// A secret or a config: a file that the container reads.

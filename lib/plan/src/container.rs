@@ -56,8 +56,8 @@ pub struct Joined {
     pub ipc: bool,
 }
 
-/// Something of the node for a container with ids of its own: such a container cannot find it by itself, so the shim puts it
-/// where `config.json` mounts it from, [`crate::paths::bind`] and its place in the list.
+/// Something of the node for a container with ids of its own, or with mounts that are made later: such a container cannot find
+/// it by itself, so the shim puts it where `config.json` mounts it from, [`crate::paths::bind`] and its place in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {
@@ -66,6 +66,19 @@ pub struct Bind {
     /// What is mounted below it is part of it, and its ids on the disk are the container's own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
+    /// How mounts below it that are made later reach it; absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<Propagation>,
+}
+
+/// Which mounts reach where (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Propagation {
+    /// Those of the node reach the container.
+    Slave,
+    /// And those of the container the node.
+    Shared,
 }
 
 /// A directory of the node that is made before the container is.

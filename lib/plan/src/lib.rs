@@ -215,7 +215,7 @@ pub struct ShimConfig {
     /// The ids of the node that are its own, or those of the container that it joins; absent: it has the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<container::IdRange>,
-    /// What it mounts of the node, when it has ids of its own.
+    /// What it mounts of the node, when it has ids of its own, or when later mounts are to reach it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<container::Bind>,
     /// Devices of the node.

@@ -392,6 +392,81 @@ fn who_joins_another_container_has_its_processes_memory_and_users() {
 }
 
 #[test]
+fn mounts_that_are_made_later_reach_who_asks_for_them() {
+    let look = "until test -e /mnt/done; do sleep 1; done; echo finds $$(cat /mnt/late/file 2>/dev/null || echo nothing)";
+    let root = "until test -e /node/var/shared/done; do sleep 1; done; echo finds $$(cat /node/var/shared/late/file)";
+    let make = "sleep 2; mkdir -p /mnt/late; mount -t tmpfs tmpfs /mnt/late; echo a mount > /mnt/late/file; touch /mnt/done";
+    let inside = "until test -e /mnt/done; do sleep 1; done; mkdir -p /mnt/own; mount -t tmpfs tmpfs /mnt/own; \
+                  touch /mnt/own/file && echo made; sleep 100000";
+    let volume = |option: &str| format!("    volumes: ['/var/shared:/mnt{option}']\n");
+    let before = "    depends_on: [private, slave, node, inside]\n";
+    let config = node(
+        "",
+        &[
+            service("private", "busybox", look, &volume("")),
+            service("slave", "busybox", look, &volume(":rslave")),
+            service("node", "busybox", root, "    volumes: ['/:/node:ro,rslave']\n"),
+            service("inside", "busybox", inside, &format!("    privileged: true\n{}", volume(":rslave"))),
+            service(
+                "maker",
+                "busybox",
+                make,
+                &format!("    privileged: true\n{before}{}", volume(":rshared")),
+            ),
+            service(
+                "after",
+                "busybox",
+                "sleep 1; echo $$(ls /mnt/late /mnt/own | grep -c file) file",
+                &format!(
+                    "    depends_on: {{maker: {{condition: service_completed_successfully}}}}\n{}",
+                    volume("")
+                ),
+            ),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&[
+        "private: finds nothing",
+        "slave: finds a mount",
+        "node: finds a mount",
+        "inside: made",
+        // What the maker has mounted is the node's and stays; what a slave mounts is its own.
+        "after: 1 file",
+        "holdfast: boot proven",
+    ]);
+    vm.monitor("system_powerdown");
+    vm.expect("holdfast: powering off");
+    vm.never_said("cannot unmount");
+    vm.power_off();
+}
+
+#[test]
+fn a_health_check_begins_often_and_a_reservation_is_kept() {
+    let slow = "sleep 12; touch /up; echo often $$(($$(wc -l < /count) > 3)); sleep 100000";
+    let check = "    healthcheck: {test: 'echo >> /count; test -e /up', interval: 1h, start_period: 1h, start_interval: 1s, retries: 1}\n";
+    let kept = "cat /sys/fs/cgroup/memory.low; echo of $$(cat /sys/fs/cgroup/memory.max)";
+    let resources =
+        "    deploy: {resources: {limits: {memory: 64m}, reservations: {memory: 8m, cpus: '0.1'}}}\n";
+    let config = node(
+        "",
+        &[
+            service("slow", "busybox", slow, check),
+            service(
+                "waits",
+                "busybox",
+                "echo goes",
+                "    depends_on: {slow: {condition: service_healthy}}\n",
+            ),
+            service("kept", "busybox", kept, resources),
+        ],
+    );
+    let mut vm = Vm::direct(Build::standard()).user_data(&config).boot();
+    vm.expect_all(&["slow: often 1", "waits: goes", "kept: 8388608", "kept: of 67108864"]);
+    vm.never_said("slow unhealthy");
+    vm.power_off();
+}
+
+#[test]
 fn an_init_passes_signals_on_reaps_and_ends_as_its_program_does() {
     let see = "(sleep 1 &); trap 'echo asked; exit 0' TERM; sleep 3; echo first $$(tr '\\0' ' ' < /proc/1/cmdline | cut -d' ' -f1) me $$$$; \
                echo dead $$(grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); ls /proc/1/fd | wc -l; \

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 use userdata::{At, KeySpec as Key, Mark, Use};
 
 use super::values::{json as as_is, parse_size};
+use crate::container::Propagation;
 use crate::machine::take;
 
 /// Something mounted into a container.
@@ -33,6 +34,8 @@ pub struct VolumeOptions {
     pub must_exist: bool,
     /// Options of a tmpfs.
     pub tmpfs: Vec<String>,
+    /// How mounts that are made later reach it.
+    pub propagation: Propagation,
     /// What a node cannot do of it.
     pub refused: Option<&'static str>,
 }
@@ -107,16 +110,25 @@ fn short(at: &At<'_>) -> Option<Volume> {
     let normal =
         source.as_ref().map_or_else(|| target.clone(), |source| format!("{source}:{target}:{options}"));
     let has = |option: &str| options.split(',').any(|given| given == option);
-    let refused = PROPAGATION.into_iter().find(|option| has(option)).map(|_| NO_PROPAGATION);
-    let more = VolumeOptions { nocopy: has("nocopy"), refused, ..VolumeOptions::default() };
+    let propagation = options.split(',').filter_map(propagation).next_back().unwrap_or_default();
+    let refused = (kind != VolumeKind::Bind && propagation != Propagation::Private).then_some(NO_PROPAGATION);
+    let more = VolumeOptions { nocopy: has("nocopy"), propagation, refused, ..VolumeOptions::default() };
     let (read_only, mark) = (has("ro"), at.node.mark);
     Some(Volume { kind, source, target, read_only, options: more, mark, normal: json!(normal) })
 }
 
-/// Mounts do not reach from the node into a running container, nor out of it.
-const PROPAGATION: [&str; 4] = ["rshared", "rslave", "shared", "slave"];
 const NO_PROPAGATION: &str =
-    "mounts that are made later do not reach a container: only 'rprivate' is supported";
+    "only what is mounted of the node has mounts below it: no volume is 'rslave' or 'rshared'";
+
+/// What is mounted below it counts, too: there is no other way here, so those words mean the same.
+fn propagation(word: &str) -> Option<Propagation> {
+    match word {
+        "rprivate" | "private" => Some(Propagation::Private),
+        "rslave" | "slave" => Some(Propagation::Slave),
+        "rshared" | "shared" => Some(Propagation::Shared),
+        _ => None,
+    }
+}
 
 #[derive(Default)]
 struct Draft {
@@ -135,12 +147,13 @@ const BIND: [Key<VolumeOptions>; 4] = [
     ),
     take(
         "propagation",
-        |at, options| {
-            if at.text().is_some_and(|text| PROPAGATION.contains(&text)) {
-                options.refused = Some(NO_PROPAGATION);
-            }
+        |at, options| match at.text().map(propagation) {
+            Some(Some(given)) => options.propagation = given,
+            Some(None) => at.error("must be 'rprivate', 'rslave' or 'rshared'"),
+            None => {}
         },
-        "Only `rprivate` and `private`.",
+        "How mounts that are made later reach it. `rprivate`, the default: not at all. `rslave`: those of the node are in the \
+         container, too. `rshared`: and those of the container are on the node; it has the node's users then.",
     ),
     Key { name: "selinux", use_: Use::Quiet, doc: "" },
     Key { name: "recursive", use_: Use::Quiet, doc: "" },

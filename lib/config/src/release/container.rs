@@ -8,7 +8,7 @@ use userdata::{At, Severity};
 use super::{Release, joins};
 use crate::Config;
 use crate::compose::{self, Volume, VolumeKind};
-use crate::container::{Container, Mount, MountSource, UserNamespace};
+use crate::container::{Container, Mount, MountSource, Propagation, UserNamespace};
 
 /// The space that a volume may take. Compose has no word for it.
 const SIZE: &str = "x-holdfast-size";
@@ -93,6 +93,14 @@ impl Release {
         if node_ids {
             container.user_namespace = Some(UserNamespace::Host);
         }
+        let shared = service.volumes.iter().find(|volume| volume.options.propagation == Propagation::Shared);
+        if let Some(volume) = shared.filter(|_| !node_ids) {
+            let at = at.get("volumes").unwrap_or_else(|| at.clone());
+            let message =
+                "who has users of its own mounts nothing for others: 'rshared' is for the node's users";
+            self.refuse(&at, volume.mark, message, "'userns_mode: host', or 'rslave'");
+            whole = false;
+        }
         if container.layer_size.is_some() && node_ids && (service.privileged || container.unconfined) {
             let at = at.get("storage_opt").unwrap_or_else(|| at.clone());
             let message = "with the node's ids and no filter, a container could lift its limit itself";
@@ -172,7 +180,11 @@ fn mount(service: &str, volume: &Volume, config: &Config) -> Mount {
             let name = named.and_then(Json::as_str).map_or(given, str::to_owned);
             MountSource::Volume { name, copy: !volume.options.nocopy, size }
         }
-        VolumeKind::Bind => MountSource::Bind { path: given, create: !volume.options.must_exist },
+        VolumeKind::Bind => MountSource::Bind {
+            path: given,
+            create: !volume.options.must_exist,
+            propagation: volume.options.propagation,
+        },
         VolumeKind::Tmpfs => {
             let options: Vec<&str> = volume.options.tmpfs.iter().map(String::as_str).collect();
             MountSource::Tmpfs { options: compose::tmpfs_options(&options) }

@@ -101,7 +101,11 @@ fn what_a_container_is_made_of_is_judged_at_its_place() {
         ("volumes: ['v:/v']", "services.a.volumes: there is no volume 'v'"),
         (
             "volumes: ['/a:/v:rshared']",
-            "services.a.volumes: mounts that are made later do not reach a container",
+            "services.a.volumes: who has users of its own mounts nothing for others",
+        ),
+        (
+            "volumes: [{type: bind, source: /a, target: /v, bind: {propagation: all}}]",
+            "propagation: must be 'rprivate'",
         ),
         ("volumes: ['/a:/']", "services.a: nothing can be mounted on '/'"),
         ("volumes: ['/a:/v'], tmpfs: [/v]", "services.a: nothing can be mounted on '/v': two things"),
